@@ -1,0 +1,61 @@
+// What a tile says. Pure functions: all numbers go in, words come out, so that the rule can be
+// read (and tested) in one place.
+
+// Milliseconds. The wall must say DELAYED once a picture is older than 1.5 s and take it away at
+// 3.0 s at the latest. It looks ten times a second and needs a moment to paint, so it acts early.
+export const DELAYED_AFTER = 1400;
+export const GONE_AFTER = 2700;
+export const NO_LINK_AFTER = 1900; // without a heartbeat; the rule says 2 s
+const FIRST_PICTURE_WITHIN = 3000; // after the page connected
+
+// verdict({age, waited, painted, obscured, cause, detail, notChanging, lost, words}) returns
+// {state, say, why, alarm, picture}:
+//   age       ms since the capture of the newest good picture, Infinity if there was none
+//   waited    ms since the page began to wait for a first picture
+//   obscured  cause number that the newest picture itself carries (0: it is a picture of the cell)
+//   cause, detail, notChanging   the recorder's last word on this cell
+//   lost      no connection to the recorder
+//   words     cause number -> words, from the recorder
+export function verdict(v) {
+  const why = (cause) => [v.words[cause] ?? '', v.detail].filter(Boolean).join(': ');
+  const missing = v.cause >= 16;
+  const hidden = v.obscured || (v.cause && !missing ? v.cause : 0);
+  if (v.age > GONE_AFTER) {
+    if (v.age === Infinity && !missing && v.waited < FIRST_PICTURE_WITHIN) {
+      return { state: 'waiting', mark: 'WAITING', say: '', why: '', alarm: false, picture: false };
+    }
+    let cause = 'no picture arrives';
+    if (v.lost) cause = 'no connection to the recorder';
+    else if (v.cause) cause = why(v.cause);
+    return { state: 'notlive', mark: 'NOT LIVE', say: 'NOT LIVE', why: cause, alarm: true, picture: false };
+  }
+  const delayed = v.age > DELAYED_AFTER;
+  if (hidden) {
+    const detail = v.cause === hidden || !v.cause ? why(hidden) : (v.words[hidden] ?? '');
+    return {
+      state: 'blind', mark: delayed ? 'DELAYED' : 'CANNOT SEE', say: 'CANNOT SEE - CHECK THE CELL', why: detail,
+      alarm: true, picture: false,
+    };
+  }
+  if (v.notChanging) {
+    return {
+      state: 'still', mark: delayed ? 'DELAYED' : 'NOT CHANGING', say: 'PICTURE NOT CHANGING - CHECK THE CELL', why: '',
+      alarm: true, picture: true,
+    };
+  }
+  if (delayed) return { state: 'delayed', mark: 'DELAYED', say: '', why: '', alarm: false, picture: true };
+  return { state: 'live', mark: 'LIVE', say: '', why: '', alarm: false, picture: true };
+}
+
+// ageText is how old the picture is, in words for people.
+export function ageText(ms) {
+  if (!Number.isFinite(ms)) return '';
+  return `${(Math.max(0, ms) / 1000).toFixed(1)} s old`;
+}
+
+// civilTime writes a capture time as clock time in the United Kingdom. The recorder sends the
+// offset with each picture, so that the browser's own idea of time zones plays no part.
+export function civilTime(utc, offsetMinutes, unsure) {
+  const t = new Date(utc + offsetMinutes * 60000).toISOString();
+  return `${unsure ? '~' : ''}${t.slice(11, 19)} ${offsetMinutes === 60 ? 'BST' : 'GMT'}`;
+}
