@@ -105,7 +105,6 @@ type fakeWall struct {
 	frozen   map[nvr.CellID]bool
 	obscured map[nvr.CellID]nvr.Cause
 	lastSent map[nvr.CellID]time.Time // wall time of the last small picture's arrival, unstepped
-	skips    int
 }
 
 func newFakeWall(t testing.TB, cameras, without, rate int, clock nvr.Clock) *fakeWall {
@@ -185,12 +184,6 @@ func (w *fakeWall) freeze(cell nvr.CellID, frozen bool) time.Time {
 	return w.lastSent[cell]
 }
 
-func (w *fakeWall) skipped() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.skips
-}
-
 func (w *fakeWall) Subscribe() Feed {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -226,7 +219,6 @@ func (f *fakeFeed) push(ev Event) {
 		}
 		if len(f.queue) > len(f.wall.tiles)*f.wall.small.rate {
 			f.wait[id] = true
-			f.wall.skips++
 			return
 		}
 		if f.wait[id] && !ev.Frame.Key {

@@ -74,9 +74,10 @@ const (
 	maxSlewPPM = 500
 	window     = 60 * time.Second // least-delayed frame of the last two halves of this
 	maxStep    = 250 * time.Millisecond
-	maxAway    = time.Second // media and arrival may disagree by this much
-	awayFrames = 3           // for this many frames
-	settling   = time.Second // a run's begin may still jump: nothing of it is on disk yet
+	maxAway    = time.Second     // media and arrival may disagree by this much
+	awayFrames = 3               // for this many frames
+	maxLate    = 3 * time.Second // and, where they are just late, for so long
+	settling   = time.Second     // a run's begin may still jump: nothing of it is on disk yet
 	minSpacing = time.Millisecond
 )
 
@@ -106,6 +107,7 @@ type Stamper struct {
 	outOfLine bool          // this frame is
 	verdict   bool          // the way of stamping changes at the next key frame
 	awayMin   time.Duration // disagreement just before the run of frames that are away
+	awaySince time.Duration // arrival of the first of them
 
 	last     time.Duration // UTC of the last frame
 	spacing  time.Duration // of the last two frames
@@ -188,6 +190,7 @@ func (s *Stamper) step(d time.Duration, out *Frame) {
 func (s *Stamper) start(f nvr.Frame, arrived time.Duration) {
 	s.run, s.begun = f.Run, true
 	s.pts0, s.arrived0 = f.PTS, arrived
+	s.lastArr, s.lastPTS = arrived, f.PTS-1
 	s.lastMedia = -time.Hour // the media time of another run does not count
 	s.begin = arrived - f.PTS
 	s.anchor(arrived)
@@ -206,6 +209,45 @@ func (s *Stamper) anchor(arrived time.Duration) {
 // follow lets begin run after the least-delayed frame, and watches the camera's clock.
 func (s *Stamper) follow(f nvr.Frame, arrived time.Duration, out *Frame) {
 	cand := arrived - f.PTS
+	away := cand - s.begin // positive: late
+	// A clock that jumped: media time went back, or on by more than passed. A stall and the burst of
+	// frames after it are not that.
+	if d := f.PTS - s.lastPTS; s.lastArr != 0 && (d <= 0 || d > arrived-s.lastArr+maxAway) {
+		s.outOfLine = true
+	}
+	if s.byArr || away.Abs() <= maxAway {
+		s.outOfLine = false
+	}
+	if !s.outOfLine {
+		s.slew(f, cand, arrived, out)
+		away = cand - s.begin
+	}
+	if s.byArr || away.Abs() <= maxAway {
+		s.away, s.awayMin = 0, away.Abs()
+		return
+	}
+	if s.away++; s.away == 1 {
+		s.awaySince = arrived
+	}
+	// Early frames, and those of a clock that jumped, prove it at once; late ones only when they stay
+	// late, for the network may have held them up.
+	late := away > 0 && !s.outOfLine && arrived-s.awaySince < maxLate
+	if s.away <= awayFrames || late || !f.Key {
+		return
+	}
+	out.Cut, out.Why = true, "camera clock jumped"
+	if s.awayMin > maxAway/2 { // it crept there
+		s.byArr = true
+		out.Why = whyByArrival
+	}
+	s.begin = cand
+	s.anchor(arrived)
+}
+
+const whyByArrival = "camera clock runs too fast or too slow, stamped by arrival"
+
+// slew takes a frame in line into the least delay, and moves begin.
+func (s *Stamper) slew(f nvr.Frame, cand, arrived time.Duration, out *Frame) {
 	if arrived-s.half >= window/2 {
 		s.low[0], s.low[1] = s.low[1], cand
 		s.half = arrived
@@ -216,8 +258,6 @@ func (s *Stamper) follow(f nvr.Frame, arrived time.Duration, out *Frame) {
 		s.turn(out)
 	}
 	s.low[1] = min(s.low[1], cand)
-	least := min(s.low[0], s.low[1])
-
 	// Within the first second a run's begin is simply the least: nothing of it is on disk yet.
 	if arrived-s.arrived0 < settling && f.PTS-s.pts0 < 2*settling && !s.byArr {
 		s.begin = min(s.begin, cand)
@@ -225,30 +265,8 @@ func (s *Stamper) follow(f nvr.Frame, arrived time.Duration, out *Frame) {
 	}
 	if passed := arrived - s.lastArr; passed > 0 {
 		most := passed * maxSlewPPM / 1e6
-		s.begin += max(-most, min(most, least-s.begin))
+		s.begin += max(-most, min(most, min(s.low[0], s.low[1])-s.begin))
 	}
-
-	// A clock that jumped, or runs away faster than the slew can follow. A few frames out of line are
-	// put where they arrived; when they stay there, the next key frame begins anew.
-	away := cand - s.begin
-	if away < 0 {
-		away = -away
-	}
-	s.outOfLine = away > maxAway && !s.byArr
-	if !s.outOfLine {
-		s.away, s.awayMin = 0, away
-		return
-	}
-	if s.away++; s.away <= awayFrames || !f.Key {
-		return
-	}
-	out.Cut, out.Why = true, "camera clock jumped"
-	if s.awayMin > maxAway/2 { // it crept there
-		s.byArr = true
-		out.Why = "camera clock runs too fast or too slow, stamped by arrival"
-	}
-	s.begin, s.outOfLine = cand, false
-	s.anchor(arrived)
 }
 
 // judge looks at the camera's clock once in half a window.
@@ -273,7 +291,7 @@ func (s *Stamper) turn(out *Frame) {
 	s.verdict, s.byArr = false, !s.byArr
 	out.Cut, out.Why = true, "camera clock is usable again"
 	if s.byArr {
-		out.Why = "camera clock runs too fast or too slow, stamped by arrival"
+		out.Why = whyByArrival
 	}
 	s.begin = min(s.low[0], s.low[1])
 }

@@ -50,7 +50,7 @@ export function verdict(v) {
 // ageText is how old the picture is, in words for people.
 export function ageText(ms) {
   if (!Number.isFinite(ms)) return '';
-  return `${(Math.max(0, ms) / 1000).toFixed(1)} s old`;
+  return `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
 }
 
 // civilTime writes a capture time as clock time in the United Kingdom. The recorder sends the

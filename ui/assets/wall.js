@@ -323,21 +323,21 @@ byId('silence').addEventListener('click', () => {
   tick();
 });
 
-// fit chooses the number of columns that makes the pictures largest.
+// fit chooses the number of columns: pictures nearly as large as can be, and few empty places.
 let columns = 1;
 function fit() {
   const list = byId('tiles');
   const { clientWidth: width, clientHeight: height } = list;
-  let best = 0;
-  for (let n = 1; n <= cells.length; n++) {
+  const ways = cells.map((_, i) => {
+    const n = i + 1;
     const rows = Math.ceil(cells.length / n);
     const w = width / n;
-    const picture = Math.min(w, ((height / rows) - w * 0.085) * (16 / 9)); // the bar is 8.5 % of the width
-    if (picture > best) {
-      best = picture;
-      columns = n;
-    }
-  }
+    const h = height / rows;
+    return { n, empty: n * rows - cells.length, picture: Math.min(w, (h - Math.min(w * 0.075, h * 0.15)) * (16 / 9)) };
+  });
+  const most = Math.max(...ways.map((w) => w.picture));
+  const good = ways.filter((w) => w.picture > 0.93 * most);
+  columns = good.reduce((a, b) => (b.empty < a.empty || (b.empty === a.empty && b.picture > a.picture) ? b : a), good[0])?.n ?? 1;
   if (matchMedia('(max-width: 700px)').matches) columns = cells.length > 1 && width > 480 ? 2 : 1;
   list.style.setProperty('--columns', columns);
   list.style.setProperty('--rows', Math.ceil(cells.length / columns));

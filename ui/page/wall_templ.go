@@ -106,7 +106,7 @@ func ShowWall(w Wall) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 7, "</span><p id=\"summary\" class=\"summary\">Starting</p><button id=\"silence\" type=\"button\" class=\"button\" hidden>Silence for 2 minutes</button> <a class=\"button\" href=\"/help\">Help</a></header><p id=\"nolink\" class=\"across\" hidden>NO CONNECTION TO THE RECORDER - CHECK THE CELLS</p><p id=\"soundoff\" class=\"across soft\" hidden>SOUND OFF - PRESS ANY KEY</p><div id=\"faults\" class=\"faults\" hidden><strong id=\"count\"></strong><ul id=\"faultlist\" aria-label=\"Cells to check\"></ul></div><p id=\"spoken\" class=\"heard\" role=\"alert\"></p></div><main><section id=\"one\" class=\"one\" aria-label=\"One cell, full size\" hidden><div class=\"picture\"><canvas id=\"onecanvas\" width=\"16\" height=\"9\"></canvas><div class=\"say\"><strong id=\"onesay\"></strong> <span id=\"onewhy\"></span></div></div><div class=\"bar\"><h2 id=\"onename\" class=\"name\" tabindex=\"-1\"></h2><span id=\"onemark\" class=\"mark\"></span> <time id=\"onetime\" class=\"time\"></time> <span id=\"oneage\" class=\"age\"></span> <a id=\"back\" class=\"button\" href=\"#\">Back to the wall (Esc)</a></div></section><ul id=\"tiles\" class=\"tiles\" aria-label=\"Cells\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 7, "</span><p id=\"summary\" class=\"summary\">Starting</p><button id=\"silence\" type=\"button\" class=\"button\" hidden>Silence for 2 minutes</button> <a class=\"button\" href=\"/help\">Help</a></header><p id=\"nolink\" class=\"across\" hidden>NO CONNECTION TO THE RECORDER - CHECK THE CELLS</p><p id=\"soundoff\" class=\"across soft\" hidden>SOUND OFF - PRESS ANY KEY</p><div id=\"faults\" class=\"faults\" hidden><strong id=\"count\"></strong><ul id=\"faultlist\" aria-label=\"Cells to check\"></ul></div><p id=\"spoken\" class=\"heard\" role=\"alert\"></p></div><main><section id=\"one\" class=\"one\" aria-label=\"One cell, full size\" hidden><div class=\"picture\"><canvas id=\"onecanvas\" width=\"16\" height=\"9\"></canvas><div class=\"say\"><strong id=\"onesay\"></strong> <span id=\"onewhy\"></span></div></div><div class=\"bar\"><h2 id=\"onename\" class=\"name\" tabindex=\"-1\"></h2><span id=\"onemark\" class=\"mark\"></span> <time id=\"onetime\" class=\"time\"></time> <span id=\"oneage\" class=\"age\" title=\"age of the picture\"></span> <a id=\"back\" class=\"button\" href=\"#\">Back to the wall (Esc)</a></div></section><ul id=\"tiles\" class=\"tiles\" aria-label=\"Cells\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -221,7 +221,7 @@ func tile(t Tile) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 16, "</span> <span class=\"mark\">WAITING</span> <time class=\"time\"></time> <span class=\"age\"></span></span></a>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 16, "</span> <span class=\"mark\">WAITING</span> <time class=\"time\"></time> <span class=\"age\" title=\"age of the picture\"></span></span></a>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
