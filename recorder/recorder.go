@@ -41,6 +41,8 @@ type Camera struct {
 	Log     *slog.Logger
 	// ClockState is the quality of the system clock; nil means that nobody knows.
 	ClockState func() stamp.State
+	// Why says in one line for staff why pictures are obscured for a cause; nil where nobody knows.
+	Why func(nvr.Cause) string
 	// MaskVersion numbers a mask that has this digest; nil, or 0, means not known.
 	MaskVersion func(nvr.MaskDigest) int
 
@@ -162,13 +164,20 @@ func (c *Camera) take(f nvr.Frame) {
 	}
 	s := c.stamper.Stamp(f, c.Clock.Wall(), c.Clock.Mono(), c.clockState())
 	c.Live.Publish(c.ID, &s)
-	c.say(f.Obscured, "")
+	c.say(f.Obscured, c.why(f.Obscured))
 	if s.Step != 0 {
 		c.Log.Warn("system clock was set", "camera", c.ID, "by", s.Step)
 	} else if s.Cut {
 		c.Log.Warn(s.Why, "camera", c.ID)
 	}
 	c.gather(s)
+}
+
+func (c *Camera) why(cause nvr.Cause) string {
+	if c.Why == nil || cause == nvr.Recorded {
+		return ""
+	}
+	return c.Why(cause)
 }
 
 func (c *Camera) clockState() stamp.State {

@@ -50,6 +50,9 @@ type Start struct {
 	SandboxDisabled string `json:"sandbox_disabled,omitempty"`
 	// Parent is the parent's process id, for the escape probes.
 	Parent int `json:"parent"`
+	// Patient: the camera was connected anew for a damaged stream less than a minute ago, so wait
+	// for its key picture however long that takes.
+	Patient bool `json:"patient,omitempty"`
 }
 
 // Camera is what the child needs to speak to its camera.
@@ -127,11 +130,12 @@ type Status struct {
 	Picture uint64        `json:"picture"`
 	Since   time.Duration `json:"since"`
 	// Counts since the start of the run.
-	Units    uint64    `json:"units"`    // access units received
-	Gaps     uint64    `json:"gaps"`     // with something lost before them
-	Decoded  uint64    `json:"decoded"`  // pictures
-	Sent     uint64    `json:"sent"`     // archive frames written
-	Obscured nvr.Cause `json:"obscured"` // of the last picture
+	Units    uint64    `json:"units"`            // access units received
+	Gaps     uint64    `json:"gaps"`             // with something lost before them
+	Decoded  uint64    `json:"decoded"`          // pictures
+	Sent     uint64    `json:"sent"`             // archive frames written
+	Obscured nvr.Cause `json:"obscured"`         // of the last picture
+	Detail   string    `json:"detail,omitempty"` // why, one line for staff
 }
 
 // A Pace says when it makes sense to try again after a fault.
@@ -144,6 +148,8 @@ const (
 	Slow Pace = "slow"
 	// Again: reconnect at once, the camera only changed its stream (SSRC).
 	Again Pace = "again"
+	// Fresh: reconnect at once for a key picture after damage, and be Patient for a minute.
+	Fresh Pace = "fresh"
 )
 
 // Fault is the child's last word: why there are no more frames.
@@ -175,7 +181,7 @@ func (m *ToParent) Validate() error {
 		return fmt.Errorf("%w: status with cause %d", ErrBroken, uint8(m.Status.Obscured))
 	case m.Fault != nil && (!m.Fault.Cause.Known() || m.Fault.Cause == nvr.Recorded):
 		return fmt.Errorf("%w: fault with cause %d", ErrBroken, uint8(m.Fault.Cause))
-	case m.Fault != nil && m.Fault.Pace != Normal && m.Fault.Pace != Slow && m.Fault.Pace != Again:
+	case m.Fault != nil && m.Fault.Pace != Normal && m.Fault.Pace != Slow && m.Fault.Pace != Again && m.Fault.Pace != Fresh:
 		return fmt.Errorf("%w: fault with pace %q", ErrBroken, m.Fault.Pace)
 	}
 	return nil

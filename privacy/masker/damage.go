@@ -1,0 +1,114 @@
+package masker
+
+import (
+	"time"
+
+	"custody-nvr/privacy/codec"
+)
+
+// damage decides which pictures of a camera's stream can be trusted to be what the camera saw.
+//
+// A decoder conceals what it did not get: it drags samples along motion vectors, and so it can
+// drag toilet pixels out of the mask. So a picture that was lost, late, incomplete or predicted
+// from such a picture is never shown; the whole picture is obscured until decoding is provably
+// clean again (DESIGN section 3 step 4):
+//   - an IDR, BLA or CRA picture that arrived whole, and everything shown from it on (the leading
+//     pictures of a CRA refer to pictures before it, hence "shown", not "decoded"); or
+//   - a recovery point whose count of pictures has run out without a loss.
+//
+// The decoder's own flags count too, but are never enough: FFmpeg does not notice every loss.
+type damage struct {
+	dirty     bool
+	since     time.Duration // arrival of the first damaged unit, by the monotonic clock
+	cleanFrom time.Duration // pictures shown before this media time are still damaged
+	recover   int           // pictures left until a recovery point is reached; -1: none is running
+	pending   map[ticket]unit
+	next      ticket
+}
+
+// A ticket numbers access units in decoding order. It travels through the decoder in the place of
+// a time stamp, because cameras repeat and reset theirs.
+type ticket int64
+
+// A unit is an access unit between its arrival and the picture that the decoder makes of it.
+type unit struct {
+	pts, arrived time.Duration
+	key          bool // the camera coded it as a key picture
+	trusted      bool
+}
+
+func newDamage() *damage {
+	// A stream starts dirty: until the first key picture there is nothing that could be trusted.
+	return &damage{dirty: true, recover: -1, pending: map[ticket]unit{}}
+}
+
+// look takes note of one access unit in decoding order and gives it a ticket. lost says that
+// packets are missing before or inside it.
+func (d *damage) look(info codec.Info, pts, arrived time.Duration, lost bool) ticket {
+	if lost || info.Gap {
+		d.taint(arrived)
+	}
+	if d.dirty && d.since == 0 {
+		d.since = arrived
+	}
+	switch {
+	case !d.dirty:
+	case info.Key && !lost:
+		d.clean(pts)
+	case info.Recovery >= 0 && !lost && d.recover < 0:
+		d.recovers(info.Recovery, pts)
+	case d.recover > 0 && info.Picture:
+		d.recovers(d.recover-1, pts)
+	}
+	t := d.next
+	d.next++
+	d.pending[t] = unit{pts: pts, arrived: arrived, key: info.Key, trusted: !d.dirty && pts >= d.cleanFrom}
+	delete(d.pending, t-maxPending)
+	return t
+}
+
+// maxPending is how many units may wait in the decoder: twice the largest picture buffer of H.264
+// and H.265 (16 pictures), as fields count singly. What is older is never going to be shown.
+const maxPending = 64
+
+// taint makes everything from now on damaged until it is provably clean again.
+func (d *damage) taint(arrived time.Duration) {
+	if !d.dirty {
+		d.since = arrived
+	}
+	d.dirty, d.recover = true, -1
+}
+
+// taintPending does the same, and doubts what was decoded but not yet shown.
+func (d *damage) taintPending(arrived time.Duration) {
+	d.taint(arrived)
+	for t, u := range d.pending {
+		u.trusted = false
+		d.pending[t] = u
+	}
+}
+
+func (d *damage) recovers(left int, pts time.Duration) {
+	if d.recover = left; left == 0 {
+		d.clean(pts)
+	}
+}
+
+func (d *damage) clean(from time.Duration) {
+	d.dirty, d.recover, d.since, d.cleanFrom = false, -1, 0, from
+}
+
+// shown hands back the unit of a ticket, once. A ticket that was never given is not trusted.
+func (d *damage) shown(t ticket) unit {
+	u := d.pending[t]
+	delete(d.pending, t)
+	return u
+}
+
+// lasting is for how long nothing could be trusted, zero while all is well.
+func (d *damage) lasting(now time.Duration) time.Duration {
+	if !d.dirty || d.since == 0 {
+		return 0
+	}
+	return max(now-d.since, 0)
+}

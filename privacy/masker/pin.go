@@ -1,0 +1,54 @@
+package masker
+
+import (
+	"fmt"
+	"time"
+
+	"custody-nvr/nvr"
+	"custody-nvr/privacy/codec"
+)
+
+// A pin holds a camera to the picture its mask was drawn on and to the stream that was approved
+// with it (FAULTS F-36, F-49). A camera that was swapped, turned or set differently shows another
+// piece of the cell under the old mask, so its whole picture is obscured until somebody with the
+// right has looked.
+type pin struct {
+	spec     nvr.MaskSpec
+	approved string // fingerprint; empty until the first fitting picture of a new camera
+	source   string // what the camera calls its session
+	// report tells the parent of the first stream and of every change of it, before the frame at
+	// media time from goes out.
+	report func(fingerprint string, g codec.Geometry, from time.Duration) error
+	seen   string // fingerprint of the picture before
+}
+
+// judge says whether a picture of this geometry may be seen: Recorded, or the cause to obscure it.
+// The plan looks at the size once more when it is applied; this is where people are told why.
+func (p *pin) judge(g codec.Geometry, at time.Duration) (nvr.Cause, string, error) {
+	f := g.Fingerprint()
+	if p.source != "" {
+		f += fmt.Sprintf(" from %q", p.source)
+	}
+	if f != p.seen {
+		p.seen = f
+		if err := p.report(f, g, at); err != nil {
+			return nvr.MaskerFault, "", err
+		}
+	}
+	aw, ah := p.spec.PixelAspect()
+	switch {
+	case g.Rotation != 0:
+		return nvr.ObscuredWrongSize, fmt.Sprintf("the camera says that its picture is turned by %d degrees: set its rotation to 0", g.Rotation), nil
+	case g.Shown != p.spec.Picture:
+		return nvr.ObscuredWrongSize, fmt.Sprintf("the camera sends %v, the mask was drawn on %v: set the camera back, or have a new mask approved", g.Shown, p.spec.Picture), nil
+	case g.AspectW*ah != g.AspectH*aw:
+		return nvr.ObscuredWrongSize, fmt.Sprintf("the camera's pixel aspect is %d:%d, the mask was drawn on %d:%d: set the camera back, or have a new mask approved", g.AspectW, g.AspectH, aw, ah), nil
+	}
+	if p.approved == "" {
+		p.approved = f
+	}
+	if f != p.approved {
+		return nvr.ObscuredViewMoved, fmt.Sprintf("the stream is not the one that was approved (now %s, approved %s): the camera may have been swapped or set differently; have it looked at and accepted", f, p.approved), nil
+	}
+	return nvr.Recorded, "", nil
+}
