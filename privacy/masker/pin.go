@@ -23,8 +23,13 @@ type pin struct {
 }
 
 // judge says whether a picture of this geometry may be seen: Recorded, or the cause to obscure it.
-// The plan looks at the size once more when it is applied; this is where people are told why.
+// The plan looks at the size once more when it is applied; this is where people are told why. A
+// new camera's stream is reported, and so pinned, only when it fits the mask.
 func (p *pin) judge(g codec.Geometry, at time.Duration) (nvr.Cause, string, error) {
+	misfit := p.misfit(g)
+	if misfit != "" && p.approved == "" {
+		return nvr.ObscuredWrongSize, misfit, nil
+	}
 	f := g.Fingerprint()
 	if p.source != "" {
 		f += fmt.Sprintf(" from %q", p.source)
@@ -35,20 +40,28 @@ func (p *pin) judge(g codec.Geometry, at time.Duration) (nvr.Cause, string, erro
 			return nvr.MaskerFault, "", err
 		}
 	}
-	aw, ah := p.spec.PixelAspect()
-	switch {
-	case g.Rotation != 0:
-		return nvr.ObscuredWrongSize, fmt.Sprintf("the camera says that its picture is turned by %d degrees: set its rotation to 0", g.Rotation), nil
-	case g.Shown != p.spec.Picture:
-		return nvr.ObscuredWrongSize, fmt.Sprintf("the camera sends %v, the mask was drawn on %v: set the camera back, or have a new mask approved", g.Shown, p.spec.Picture), nil
-	case g.AspectW*ah != g.AspectH*aw:
-		return nvr.ObscuredWrongSize, fmt.Sprintf("the camera's pixel aspect is %d:%d, the mask was drawn on %d:%d: set the camera back, or have a new mask approved", g.AspectW, g.AspectH, aw, ah), nil
-	}
 	if p.approved == "" {
 		p.approved = f
 	}
-	if f != p.approved {
+	switch {
+	case misfit != "":
+		return nvr.ObscuredWrongSize, misfit, nil
+	case f != p.approved:
 		return nvr.ObscuredViewMoved, fmt.Sprintf("the stream is not the one that was approved (now %s, approved %s): the camera may have been swapped or set differently; have it looked at and accepted", f, p.approved), nil
 	}
 	return nvr.Recorded, "", nil
+}
+
+// misfit says what of the picture is not as the mask was drawn, "" if nothing.
+func (p *pin) misfit(g codec.Geometry) string {
+	aw, ah := p.spec.PixelAspect()
+	switch {
+	case g.Rotation != 0:
+		return fmt.Sprintf("the camera says that its picture is turned by %d degrees: set its rotation to 0", g.Rotation)
+	case g.Shown != p.spec.Picture:
+		return fmt.Sprintf("the camera sends %v, the mask was drawn on %v: set the camera back, or have a new mask approved", g.Shown, p.spec.Picture)
+	case g.AspectW*ah != g.AspectH*aw:
+		return fmt.Sprintf("the camera's pixel aspect is %d:%d, the mask was drawn on %d:%d: set the camera back, or have a new mask approved", g.AspectW, g.AspectH, aw, ah)
+	}
+	return ""
 }
