@@ -8,7 +8,6 @@ import (
 	"os"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -37,7 +36,8 @@ func Load(path string) (Suite, []Warning, error) {
 // Parse reads a suite file; name stands in the problems. The error is Problems: all of them, in
 // the order of the lines. Warnings are given with and without an error.
 func Parse(name string, data []byte) (Suite, []Warning, error) {
-	d := decoder{file: name, values: map[string]mark{}, keys: map[string]mark{}}
+	d := decoder{file: name, values: map[string]mark{}, keys: map[string]mark{}, said: map[string]bool{},
+		runes: map[int][]rune{}, excerpt: map[int]string{}}
 	root := d.syntax(data)
 	if root == nil {
 		return Suite{}, nil, d.all()
@@ -48,7 +48,7 @@ func Parse(name string, data []byte) (Suite, []Warning, error) {
 	c := checker{suite: &s, known: d.known, broken: d.broken, written: d.written}
 	c.run()
 	for _, p := range c.problems {
-		d.problems = append(d.problems, d.locate(p))
+		d.add(d.locate(p))
 	}
 	var warnings []Warning
 	for _, w := range c.warnings {
@@ -74,7 +74,7 @@ func (s *Suite) Validate() ([]Warning, error) {
 	if len(c.problems) == 0 {
 		return warnings, nil
 	}
-	return warnings, Problems(sorted(c.problems))
+	return warnings, Problems(sorted(c.problems, 0))
 }
 
 // A mark is a place in the file.
@@ -87,12 +87,20 @@ type decoder struct {
 	values   map[string]mark // by path
 	keys     map[string]mark // by path
 	problems []Problem
+	said     map[string]bool // paths of problems
+	unsaid   int             // problems past maxKept
+
+	// caches by line number, for files that are one enormous line
+	runes   map[int][]rune
+	excerpt map[int]string
 }
 
 // Limits that keep the YAML parser's time and stack small; a suite of 64 cameras is far below.
 const (
 	maxDepth = 12
 	maxKeys  = 8000 // the parser's time grows with the square of it
+	maxList  = 1000 // entries of one list that are looked at
+	maxKept  = 1000 // problems, of which maxProblems are shown
 )
 
 // syntax parses the text, or reports the first thing that is not YAML, or not the plain part of
@@ -107,7 +115,10 @@ func (d *decoder) syntax(data []byte) ast.Node {
 		d.add(Problem{Message: "the file is not UTF-8 text", Instead: "the same text, saved as UTF-8"})
 		return nil
 	}
-	d.lines = strings.Split(strings.ReplaceAll(string(data), "\r\n", "\n"), "\n")
+	d.lines = strings.Split(string(data), "\n")
+	for i, line := range d.lines {
+		d.lines[i] = strings.TrimSuffix(line, "\r")
+	}
 	tokens := lexer.Tokenize(string(data))
 	if !d.plain(tokens) {
 		return nil
@@ -258,7 +269,7 @@ func (d *decoder) decodeStruct(n ast.Node, v reflect.Value, path string) {
 		i, ok := fields[key]
 		switch line, twice := first[key]; {
 		case !ok:
-			d.problems = append(d.problems, d.unknownKey(key, at, join(path, key), what, names))
+			d.add(d.unknownKey(key, at, join(path, key), what, names))
 			continue
 		case twice:
 			d.add(d.here(at, join(path, key), fmt.Sprintf("key %q stands twice in %s, first in line %d", key, what, line), "it once"))
@@ -304,6 +315,10 @@ func (d *decoder) decodeList(n ast.Node, v reflect.Value, path string) {
 		d.problem(path, last(path)+" must be a list, here stands "+kind(n), "entries that begin with a dash, or [ ] around them")
 		return
 	}
+	if len(seq.Values) > maxList {
+		d.problem(path, fmt.Sprintf("%s has %d entries, no list needs more than %d", last(path), len(seq.Values), maxList), "fewer entries")
+		return
+	}
 	if v.Kind() == reflect.Array {
 		if len(seq.Values) != v.Len() {
 			d.problem(path, fmt.Sprintf("a corner must be two numbers, here stand %d", len(seq.Values)), "[across, down] such as [0.25, 0.9]")
@@ -326,7 +341,11 @@ func (d *decoder) decodeText(n ast.Node, v reflect.Value, path string) {
 		d.problem(path, last(path)+" must stand on one line, here stands a block of text", "the text behind the colon")
 		return
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		d.problem(path, last(path)+" must be text, here stands "+kind(n), strconv.Quote(n.GetToken().Value)+" with the quotes")
+		instead := strconv.Quote(n.GetToken().Value) + " with the quotes"
+		if last(path) == "picture" {
+			instead = exampleKey["picture"]
+		}
+		d.problem(path, last(path)+" must be text, here stands "+kind(n), instead)
 		return
 	default:
 		d.problem(path, last(path)+" must be text, here stands "+kind(n), "text behind the colon")
@@ -347,14 +366,19 @@ func (d *decoder) problem(path, message, instead string) {
 }
 
 func (d *decoder) add(p Problem) {
+	if len(d.problems) == maxKept {
+		d.unsaid++
+		return
+	}
 	p.File = d.file
 	d.problems = append(d.problems, p)
+	d.said[p.Path] = true
 }
 
 // here makes a problem at a mark. All texts pass redact.
 func (d *decoder) here(at mark, path, message, instead string) Problem {
 	return Problem{File: d.file, Line: at.line, Column: at.column, Path: path, Message: redact(message), Instead: redact(instead),
-		Excerpt: excerpt(d.lines, at.line), width: at.width}
+		Excerpt: d.excerptOf(at.line), width: at.width}
 }
 
 // locate gives a problem that was found by path its place: the value, else the key, else what
@@ -371,9 +395,17 @@ func (d *decoder) locate(p Problem) Problem {
 	}
 }
 
-// known reports whether something is already said about path.
+// known reports whether something is already said about path or what is around it.
 func (d *decoder) known(path string) bool {
-	return slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Path == path })
+	for {
+		if d.said[path] {
+			return true
+		}
+		if path == "" {
+			return false
+		}
+		path = parent(path)
+	}
 }
 
 // broken reports whether something is already said about path or its parts.
@@ -393,7 +425,17 @@ func (d *decoder) all() error {
 	if len(d.problems) == 0 {
 		return nil
 	}
-	return Problems(sorted(d.problems))
+	return Problems(sorted(d.problems, d.unsaid))
+}
+
+// excerptOf is excerpt with a memory.
+func (d *decoder) excerptOf(line int) string {
+	text, ok := d.excerpt[line]
+	if !ok {
+		text = excerpt(d.lines, line)
+		d.excerpt[line] = text
+	}
+	return text
 }
 
 // mark finds the first character of a node.
@@ -415,12 +457,16 @@ func (d *decoder) markToken(t *token.Token) mark {
 	if m.line < 1 {
 		return m
 	}
-	line := []rune(d.lines[m.line-1])
+	line, ok := d.runes[m.line]
+	if !ok {
+		line = []rune(d.lines[m.line-1])
+		d.runes[m.line] = line
+	}
 	m.column = min(m.column, len(line)+1)
-	rest := string(line[m.column-1:])
+	rest := line[m.column-1:]
 	for _, form := range []string{t.Value, strings.TrimSpace(t.Origin)} {
-		if form != "" && strings.HasPrefix(rest, form) {
-			m.width = utf8.RuneCountInString(form)
+		if n := utf8.RuneCountInString(form); n > m.width && n <= len(rest) && string(rest[:n]) == form {
+			m.width = n
 		}
 	}
 	return m
@@ -464,6 +510,9 @@ func thing(t reflect.Type) string {
 
 // exampleOf is a line in the form that a struct of the file has.
 func exampleOf(t reflect.Type) string {
+	if t == reflect.TypeFor[Suite]() {
+		return `name: "Example Street custody suite", and below it volumes:, cells: and cameras:`
+	}
 	name, _, _ := strings.Cut(t.Field(0).Tag.Get("json"), ",")
 	return exampleKey[name]
 }

@@ -102,32 +102,34 @@ func (p *Problem) underline() int {
 const maxProblems = 100
 
 // sorted puts problems in the order of the file and cuts the list to a length that people read.
-func sorted(p []Problem) []Problem {
+// unsaid is how many more there are that p does not hold.
+func sorted(p []Problem, unsaid int) []Problem {
 	slices.SortStableFunc(p, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	if len(p) > maxProblems {
-		more := Problem{File: p[0].File, Message: fmt.Sprintf("%d more problems are not listed: put these right first", len(p)-maxProblems)}
+		more := Problem{File: p[0].File, Message: fmt.Sprintf("%d more problems are not listed: put these right first", len(p)-maxProblems+unsaid)}
 		p = append(p[:maxProblems:maxProblems], more)
 	}
 	return p
 }
 
 var (
-	// urlCredentials is everything between :// and the last @ of a word.
-	urlCredentials = regexp.MustCompile(`://\S*@`)
+	// urlCredentials is everything between :// and the last @ of a line.
+	urlCredentials = regexp.MustCompile(`://.*@`)
 	// namedSecrets is a value behind a name that smells of a password, mistyped too, in YAML or in
-	// a URL.
-	// password_file and password_env name a place, not a password.
-	namedSecrets = regexp.MustCompile(`(?i)((?:pa?s+[a-z]*|pwd|secret|token|auth)["']?\s*[:=]\s*)(?:"[^"]*"?|'[^']*'?|[^\s&,}\]]+)`)
-	// opensSecret is a line whose value stands on the lines below.
-	opensSecret = regexp.MustCompile(`(?i)(?:pa?s+[a-z]*|pwd|secret|token|auth)["']?\s*:\s*[|>]?[-+0-9]*\s*(?:#.*)?$`)
+	// a URL, to the end of its line: nobody knows where a password ends. password_file and
+	// password_env name a place, not a password.
+	namedSecrets = regexp.MustCompile(`(?i)((?:[a-z]*pass[a-z]*|(?:\b|_)pa?s+[a-z]*|pwd|secret|token|auth)["']?\s*[:=]).*`)
+	// userSecrets is what stands behind a colon in a user name.
+	userSecrets = regexp.MustCompile(`(?i)(\buser["']?\s*:\s*["']?[^"'\s,:]+:).*`)
 )
 
 // redact takes passwords out of a text.
 func redact(s string) string {
 	s = urlCredentials.ReplaceAllString(s, "://***@")
-	return namedSecrets.ReplaceAllString(s, "${1}***")
+	s = userSecrets.ReplaceAllString(s, "${1}***")
+	return namedSecrets.ReplaceAllString(s, "${1} ***")
 }
 
 // excerpt returns a line of the file as it may be shown.
@@ -137,20 +139,20 @@ func excerpt(lines []string, n int) string {
 		return ""
 	}
 	for above := n - 1; above >= 1 && above >= n-4; above-- { // a password on the lines below its key
-		if opensSecret.MatchString(lines[above-1]) && leading(lines[n-1]) > leading(lines[above-1]) {
+		if namedSecrets.MatchString(lines[above-1]) && leading(lines[n-1]) > leading(lines[above-1]) {
 			return strings.Repeat(" ", leading(lines[n-1])) + "***"
 		}
 	}
-	s := strings.Map(func(r rune) rune {
+	s := redact(lines[n-1])
+	if utf8.RuneCountInString(s) > wide {
+		s = string([]rune(s)[:wide]) + "..."
+	}
+	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return '\uFFFD' // no control sequence reaches a terminal
 		}
 		return r
-	}, redact(lines[n-1]))
-	if utf8.RuneCountInString(s) > wide {
-		s = string([]rune(s)[:wide]) + "..."
-	}
-	return s
+	}, s)
 }
 
 func leading(s string) int { return len(s) - len(strings.TrimLeft(s, " ")) }
