@@ -119,7 +119,9 @@ func openWall(t testing.TB, s *suite, flags ...chromedp.ExecAllocatorOption) con
 		case *runtime.EventExceptionThrown:
 			t.Error("page:", e.ExceptionDetails)
 		case *cdplog.EventEntryAdded:
-			t.Log("browser:", e.Entry.Source, e.Entry.Text)
+			if e.Entry.Source == cdplog.EntrySourceSecurity || e.Entry.Source == "violation" {
+				t.Error("browser:", e.Entry.Text) // above all: something against our own policy
+			}
 		}
 	})
 	if err != nil {
