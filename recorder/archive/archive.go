@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"os"
 	"strings"
@@ -113,9 +112,7 @@ func (a *Archive) Feed(cam nvr.CameraID) (*Feed, error) {
 	if a.feeds[cam] != nil {
 		return a.feeds[cam], nil
 	}
-	h := fnv.New32a()
-	h.Write([]byte(cam))
-	v := a.volumes[int(h.Sum32()>>8)%len(a.volumes)]
+	v := a.volumes[place(cam)%uint64(len(a.volumes))]
 	f := &Feed{cam: cam, fault: v.why, tooOld: a.ends[cam]}
 	v.mu.Lock()
 	defer v.mu.Unlock()

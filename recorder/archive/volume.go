@@ -2,9 +2,10 @@ package archive
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash/fnv"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -118,6 +119,9 @@ func (v *volume) tick(end bool) {
 		j := v.begin(f)
 		j.err = v.write(j, end)
 		jobs = append(jobs, j)
+		if j.err != nil {
+			continue // its files are given up, so nobody syncs them
+		}
 		for _, s := range j.touched {
 			files = append(files, s.f)
 		}
@@ -235,10 +239,14 @@ func (v *volume) piece(j *job, p *Piece) error {
 // slot is which of the segment lengths since the epoch t is in. Each camera has its own phase, so that
 // the forty files of a suite do not begin at once.
 func (v *volume) slot(cam nvr.CameraID, t time.Time) int64 {
-	h := fnv.New32a()
-	h.Write([]byte(cam))
-	phase := int64(h.Sum32()) * int64(v.length) >> 32
-	return (t.UnixNano() + phase) / int64(v.length)
+	return (t.UnixNano() + int64(place(cam)%uint64(v.length))) / int64(v.length)
+}
+
+// place is a number that stays the same for a camera and spreads cameras evenly, however alike their
+// names are.
+func place(cam nvr.CameraID) uint64 {
+	d := sha256.Sum256([]byte(cam))
+	return be.Uint64(d[:8])
 }
 
 func (v *volume) create(j *job, p *Piece) error {
@@ -258,6 +266,9 @@ func (v *volume) create(j *job, p *Piece) error {
 	f, err := v.disk.Create(row.Name(j.feed.cam))
 	l.numbers++ // also of a file that could not be made: its name may be taken now
 	if err != nil {
+		if !errors.Is(err, fs.ErrExist) {
+			v.discard(row.Name(j.feed.cam)) // it may have been made all the same
+		}
 		return fmt.Errorf("segment %s: %w", h.ID, err)
 	}
 	l.open = &openSegment{f: f, row: row, leaves: []segment.Digest{d}}
@@ -323,6 +334,13 @@ func (v *volume) settle(j *job) {
 	}
 }
 
+// discard takes away a file that this tick began and that holds nothing durable.
+func (v *volume) discard(name string) {
+	if err := v.disk.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		v.log.Warn("a file without footage stays", "file", name, "err", err)
+	}
+}
+
 // giveUp closes all files of a job that failed: none is ever written again. What was durable of them
 // stays and counts; the pictures go back to the queue and from there to a new file.
 func (v *volume) giveUp(j *job) {
@@ -338,9 +356,7 @@ func (v *volume) giveUp(j *job) {
 			v.sink(event{cam: j.feed.cam, kind: evSealed, row: r, from: r.End})
 			continue
 		}
-		if err := v.disk.Remove(s.f.Name()); err != nil {
-			v.log.Warn("a file without footage stays", "segment", s.row.ID, "err", err)
-		}
+		v.discard(s.f.Name())
 	}
 	old.open = nil
 	if old.run == j.lane.run || j.lane.numbers > 0 {

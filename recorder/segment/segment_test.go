@@ -241,6 +241,36 @@ func TestForeignReaderFindsTheSamePictures(t *testing.T) {
 	}
 }
 
+// Digests alone prove little: each fragment must be the one that belongs there.
+func TestReaderStopsAtAFragmentThatDoesNotFollow(t *testing.T) {
+	b, ends, parts := sample(t, 3)
+	r, err := NewReader(bytes.NewReader(b), int64(ends[2]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, _, err = r.Next()
+	}
+	for name, change := range map[string]func(*Fragment){
+		"another fragment before it": func(f *Fragment) { f.Prev = Digest{1} },
+		"another run":                func(f *Fragment) { f.Run = nvr.RunID{1} },
+		"another mask":               func(f *Fragment) { f.Mask = nvr.MaskDigest{1} },
+		"overlap":                    func(f *Fragment) { f.Start = f.Start.Add(-1) },
+		"hole in media time":         func(f *Fragment) { f.Base++ },
+	} {
+		f := parts[2]
+		f.Prev = r.Last()
+		change(&f)
+		c, _, err := EncodeFragment(bytes.Clone(b[:ends[2]]), &f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := read(c); n != 2 || !errors.Is(err, ErrTorn) {
+			t.Errorf("%s: %d fragments, %v", name, n, err)
+		}
+	}
+}
+
 func TestWriterRefuses(t *testing.T) {
 	_, _, parts := sample(t, 1)
 	good := parts[0]

@@ -109,9 +109,9 @@ func TestStampRule(t *testing.T) {
 		{name: "right clock, even network", w: world{for_: 10 * time.Minute}, worst: 2 * ms, stretch: 1e-6},
 		{name: "least-delayed frame wins over jitter of 400 ms", w: world{for_: 10 * time.Minute, delay: jitter(400 * ms)}, worst: 120 * ms, stretch: 600e-6},
 		{name: "group sent in a burst at the connection", w: world{for_: time.Minute, delay: func(i int) time.Duration { return max(0, 900*ms-time.Duration(i)*100*ms) }}, worst: 2 * ms, stretch: 600e-6},
-		{name: "a stall of 1.5 s and the burst after it", w: world{for_: time.Minute, delay: func(i int) time.Duration {
-			if i == 300 {
-				return 1500 * ms
+		{name: "a stall of 2.5 s and the burst after it", w: world{for_: time.Minute, delay: func(i int) time.Duration {
+			if i == 305 {
+				return 2500 * ms
 			}
 			return 0
 		}}, worst: 5 * ms, stretch: 600e-6},
