@@ -21,7 +21,7 @@ type assembler struct {
 	have    bool // pending has a time stamp
 	picture bool // pending has a slice
 	skip    bool // the rest of this time stamp is dropped: it was beyond the limits
-	lossy   bool // the unit that comes next misses something
+	given   bool // a unit was given
 
 	// The unit given last ended by its marker; more slices of its picture mean that the camera sets
 	// the marker on every NAL unit, so that only the time stamp can be trusted.
@@ -43,31 +43,33 @@ func (a *assembler) packet(p *rtp.Packet, arrived time.Duration) {
 	if a.started && p.SequenceNumber == a.next-1 {
 		return // sent twice
 	}
-	if a.started && p.SequenceNumber != a.next {
-		a.loss()
-	}
+	// What is missing may belong to the unit under way, to the one that this packet belongs to, or
+	// to both.
+	missing := a.started && p.SequenceNumber != a.next
 	a.started, a.next = true, p.SequenceNumber+1
-	if len(p.Payload) == 0 {
-		return // keeps a path open, carries nothing
+	if missing {
+		a.lost()
+		a.pending.gap = true
 	}
-
 	if a.have && p.Timestamp != a.pending.stamp {
-		if a.depacketizer.fragment != nil {
-			a.loss()
+		if a.depacketizer.fragment != nil { // its end never came
+			a.lost()
+			a.pending.gap = true
 		}
-		a.endedByMarker = false
 		if a.picture {
 			a.end()
 		}
 		a.skip = false
 	}
-	if !a.have || p.Timestamp != a.pending.stamp {
-		a.pending.stamp, a.have = p.Timestamp, true // parameter sets sent on their own join what follows (F-33)
+	a.pending.stamp, a.have = p.Timestamp, true // parameter sets sent on their own join what follows (F-33)
+	a.pending.gap = a.pending.gap || missing
+	if len(p.Payload) == 0 {
+		return // keeps a path open, carries nothing
 	}
 
 	nals, err := a.take(nil, p)
 	if err != nil {
-		a.lossy = true
+		a.pending.gap = true
 	}
 	for _, nal := range nals {
 		a.add(nal)
@@ -79,48 +81,46 @@ func (a *assembler) packet(p *rtp.Packet, arrived time.Duration) {
 	}
 }
 
-// loss marks the unit under way and the one that comes next.
-func (a *assembler) loss() {
-	a.lost()
-	if a.picture {
-		a.pending.gap = true
-	}
-	a.lossy = true
-}
-
 func (a *assembler) add(raw []byte) {
 	for _, nal := range splitAnnexB(nil, raw) {
 		c := classOf(a.kind, nal)
-		if c == banned {
-			a.lossy = true
+		switch {
+		case c == banned:
+			a.pending.gap = true
 			continue
-		}
-		if a.skip {
+		case a.skip:
 			continue
-		}
-		if len(a.pending.nals) == maxNALs || a.bytes+len(nal) > maxBytes {
+		case len(a.pending.nals) == maxNALs || a.bytes+len(nal) > maxBytes:
 			a.clear()
-			a.skip, a.lossy = true, true
+			a.skip, a.pending.gap = true, true
 			continue
-		}
-		if c == slice {
-			if !a.picture && a.endedByMarker && a.endedStamp == a.pending.stamp && !firstSlice(a.kind, nal) {
-				a.markersMislead, a.lossy = true, true
-			}
-			a.picture = true
+		case c == slice && !a.picture:
+			a.opening(nal)
 		}
 		a.pending.nals = append(a.pending.nals, nal)
 		a.bytes += len(nal)
 	}
 }
 
+// opening takes the first slice of a unit.
+func (a *assembler) opening(nal []byte) {
+	a.picture = true
+	if firstSlice(a.kind, nal) {
+		return
+	}
+	if a.endedByMarker && a.endedStamp == a.pending.stamp {
+		a.markersMislead, a.pending.gap = true, true
+	}
+	if !a.given { // over UDP the beginning of the first unit may be lost without a hole
+		a.pending.gap = true
+	}
+}
+
 // end gives the pending unit.
 func (a *assembler) end() {
 	u := a.pending
-	u.gap = u.gap || a.lossy
-	a.lossy = false
 	a.clear()
-	a.have = false
+	a.have, a.given = false, true
 	a.give(u)
 }
 

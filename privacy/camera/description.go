@@ -261,7 +261,7 @@ func codecName(pt, rtpmap string) string {
 	case "33":
 		return "MP2T/90000 (MPEG transport stream)"
 	}
-	return "format " + quote(pt)
+	return "format " + quote(pt) + " without a name"
 }
 
 func badLine(i int, line, why string) *Refusal {

@@ -35,21 +35,26 @@ type timeline struct {
 // the time is a prediction; dropped that a step forward was accepted, so that units are missing.
 func (t *timeline) place(stamp uint32, arrived time.Duration) (pts time.Duration, restamped, dropped bool, err error) {
 	if !t.started {
-		t.started, t.first, t.last, t.arrived, t.step = true, int64(stamp), int64(stamp), arrived, defaultStep
+		t.started, t.first, t.last, t.arrived = true, int64(stamp), int64(stamp), arrived
 		return 0, false, false, nil
 	}
 	ticks := t.unwrap(t.last, stamp)
 	step, waited := t.duration(ticks-t.last), arrived-t.arrived
 	switch {
 	case abs(step) <= maxStep || abs(step-waited) <= maxStep:
-		if step > 0 && step <= maxStep {
+		if t.step == 0 {
+			t.step = max(step, 0)
+		} else if step > 0 && step <= maxStep {
 			t.step += (step - t.step) / 8
 		}
 	case !t.lasting(ticks):
 		if t.outliers >= hopelessAt {
 			return 0, false, false, refuse(Protocol, "the time stamps of the camera are out of line for %d pictures; update its firmware", t.outliers)
 		}
-		t.pts += max(t.step, time.Millisecond)
+		if t.step == 0 {
+			t.step = defaultStep
+		}
+		t.pts += t.step
 		return t.pts, true, false, nil
 	case step > 0 && step <= maxDropped:
 		dropped = true

@@ -158,7 +158,7 @@ func (p *stream) packet(script *Script, packet *rtp.Packet) error {
 		<-timer.C
 	}
 	if script.Reorder {
-		if p.held == nil && !packet.Marker {
+		if p.held == nil && !packet.Marker && p.sent > 0 { // the first packet sets what comes before it
 			p.held = b
 			return nil
 		}
