@@ -22,18 +22,25 @@ import (
 // Limits of a child's life.
 const (
 	tick        = 50 * time.Millisecond
-	codecLimit  = 1900 * time.Millisecond // for one picture; the child is dead by 2 s
-	silentLimit = 1900 * time.Millisecond // without a status
-	startLimit  = 10 * time.Second        // to the first status: a loaded machine starts slowly
-	firstLimit  = 20 * time.Second        // to the first picture
-	stallSaid   = 3 * time.Second         // without a picture: say so
-	stallLimit  = 10 * time.Second        // without a picture: reconnect
-	stopLimit   = 1500 * time.Millisecond // to say goodbye to the camera
+	codecLimit  = 1800 * time.Millisecond // for one picture; the child is dead by 2 s
+	silentLimit = 1800 * time.Millisecond // without a status
 	lastWords   = time.Second             // between a fault and the end
 	maxAge      = 10 * time.Second        // of a frame when it is read
 	maxControl  = 400                     // control messages in a second
 	pipeSize    = 1 << 20
 )
+
+// patience is how long a child may take where seconds do not matter to anybody's privacy.
+type patience struct {
+	start  time.Duration // to the first status: a loaded machine starts slowly
+	report time.Duration // from the first frame to the report that was sent before it
+	first  time.Duration // to the first picture
+	stall  time.Duration // without a picture: say so
+	lost   time.Duration // without a picture: reconnect
+	stop   time.Duration // to say goodbye to the camera
+}
+
+var usualPatience = patience{start: 10 * time.Second, report: 5 * time.Second, first: 20 * time.Second, stall: 3 * time.Second, lost: 10 * time.Second, stop: 1500 * time.Millisecond}
 
 // A child is one masker process, from its start to its end.
 type child struct {
@@ -194,7 +201,7 @@ func (c *child) watchOver(ctx context.Context, exited <-chan error) error {
 			c.kill()
 		case <-done:
 			done = nil
-			stopBy = c.m.mono() + stopLimit
+			stopBy = c.m.mono() + c.m.patience.stop
 			c.end() // talkToChild says stop, dials end
 		case <-ticker.C:
 			now := c.m.mono()
@@ -223,7 +230,7 @@ func (c *child) check(now time.Duration, late bool) {
 	statusAt, busy, busyAt, picture := c.statusAt, c.status.Busy, c.busyAt, c.status.Picture
 	last := c.lastAt
 	gone := c.fault != nil && now-c.faultAt > lastWords
-	say := !c.stalled && last != 0 && now-last > stallSaid
+	say := !c.stalled && last != 0 && now-last > c.m.patience.stall
 	if say {
 		c.stalled = true
 	}
@@ -231,19 +238,19 @@ func (c *child) check(now time.Duration, late bool) {
 	switch {
 	case gone:
 		c.kill() // it has said why
-	case statusAt == 0 && now-c.started > startLimit:
-		c.fail(nvr.MaskerFault, "masker did not start within %v", startLimit)
+	case statusAt == 0 && now-c.started > c.m.patience.start:
+		c.fail(nvr.MaskerFault, "masker did not start within %v", c.m.patience.start)
 	case statusAt != 0 && now-statusAt > silentLimit:
 		c.fail(nvr.MaskerFault, "masker hangs: no sign of life for 2 s")
 	case busy && now-busyAt > codecLimit:
 		c.fail(nvr.MaskerFault, "masker hangs: picture %d is in the codec for 2 s", picture)
-	case last == 0 && now-c.started > firstLimit:
-		c.fail(nvr.CameraLost, "no picture within %v of connecting: check the camera's stream settings", firstLimit)
-	case last != 0 && now-last > stallLimit:
-		c.fail(nvr.CameraLost, "no picture from the camera for %v: check camera and network", stallLimit)
+	case last == 0 && now-c.started > c.m.patience.first:
+		c.fail(nvr.CameraLost, "no picture within %v of connecting: check the camera's stream settings", c.m.patience.first)
+	case last != 0 && now-last > c.m.patience.lost:
+		c.fail(nvr.CameraLost, "no picture from the camera for %v: check camera and network", c.m.patience.lost)
 	}
 	if say {
-		out := nvr.Outage{Cause: nvr.CameraLost, Detail: "no picture from the camera for 3 s: check camera and network"}
+		out := nvr.Outage{Cause: nvr.CameraLost, Detail: fmt.Sprintf("no picture from the camera for %v: check camera and network", c.m.patience.stall)}
 		c.m.change(func(s *State) { s.Outage = &out })
 	}
 }
@@ -557,7 +564,7 @@ func (c *child) waitForReport() bool {
 		return true
 	default:
 	}
-	timer := time.NewTimer(5 * time.Second)
+	timer := time.NewTimer(c.m.patience.report)
 	defer timer.Stop()
 	select {
 	case <-c.reported:

@@ -282,7 +282,8 @@ var scripts = map[string]func(*fake){
 			}
 		}
 	},
-	"stall": func(f *fake) { f.begin(); f.write(f.frame()); forever() },
+	"no picture": func(f *fake) { f.begin(); forever() },
+	"stall":      func(f *fake) { f.begin(); f.write(f.frame()); forever() },
 	"burst": func(f *fake) {
 		f.begin()
 		for range 400 {

@@ -96,13 +96,14 @@ type State struct {
 
 // A Masker keeps one camera's masked frames coming. Run does the work, one goroutine calls Next.
 type Masker struct {
-	cfg     Config
-	log     *slog.Logger
-	mono    func() time.Duration
-	address *address
-	queue   *queue
-	backoff backoff
-	wrong   *nvr.Outage // why no child may be started
+	cfg      Config
+	log      *slog.Logger
+	mono     func() time.Duration
+	address  *address
+	queue    *queue
+	backoff  backoff // owned by Run
+	patience patience
+	wrong    *nvr.Outage // why no child may be started
 
 	mu    sync.Mutex
 	state State  // guarded by mu
@@ -125,7 +126,7 @@ func New(cfg Config) *Masker {
 	}
 	m := &Masker{
 		cfg: cfg, log: cfg.Log.With("camera", string(cfg.Camera.ID)), mono: cfg.Clock.Mono,
-		queue: newQueue(), backoff: backoff{rand: rand.Float64}, pin: cfg.Camera.Pin,
+		queue: newQueue(), backoff: backoff{rand: rand.Float64}, pin: cfg.Camera.Pin, patience: usualPatience,
 	}
 	if m.mono == nil {
 		m.mono = monotonic
