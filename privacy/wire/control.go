@@ -152,7 +152,8 @@ const (
 	Fresh Pace = "fresh"
 )
 
-// Fault is the child's last word: why there are no more frames.
+// Fault is the child's last word: why there are no more frames. Its cause is nvr.CameraLost,
+// nvr.MaskerFault or nvr.Overload, the only ones that a child can know.
 type Fault struct {
 	Cause  nvr.Cause `json:"cause"`
 	Detail string    `json:"detail"` // one line for staff and ICT
@@ -179,7 +180,7 @@ func (m *ToParent) Validate() error {
 		return fmt.Errorf("%w: report from media time %d", ErrBroken, m.Report.From)
 	case m.Status != nil && !m.Status.Obscured.Known():
 		return fmt.Errorf("%w: status with cause %d", ErrBroken, uint8(m.Status.Obscured))
-	case m.Fault != nil && (!m.Fault.Cause.Known() || m.Fault.Cause == nvr.Recorded):
+	case m.Fault != nil && m.Fault.Cause != nvr.CameraLost && m.Fault.Cause != nvr.MaskerFault && m.Fault.Cause != nvr.Overload:
 		return fmt.Errorf("%w: fault with cause %d", ErrBroken, uint8(m.Fault.Cause))
 	case m.Fault != nil && m.Fault.Pace != Normal && m.Fault.Pace != Slow && m.Fault.Pace != Again && m.Fault.Pace != Fresh:
 		return fmt.Errorf("%w: fault with pace %q", ErrBroken, m.Fault.Pace)
