@@ -121,7 +121,8 @@ func (p brush) limb(a, b pt, ra, rb float64, c rgb, opacity float64) {
 		if length > 0 {
 			f = min(max(((x-ax)*dx+(y-ay)*dy)/length, 0), 1)
 		}
-		d := math.Hypot(x-ax-f*dx, y-ay-f*dy)
+		px, py := x-ax-f*dx, y-ay-f*dy
+		d := math.Sqrt(px*px + py*py)
 		return min(max(ra+(rb-ra)*f-d+0.5, 0), 1) * opacity
 	}
 	left, right := max(0, int(min(ax, bx)-r)), min(p.dst.Size.Width-1, int(max(ax, bx)+r))
