@@ -43,7 +43,7 @@ func (s *session) send() {
 			p.source, p.position, p.sent = knobs.source, 0, 0
 			p.base = p.last + frame(&script)
 		}
-		silent := knobs.frozen || knobs.hole || knobs.rtcpOnly || p.position >= len(script.Units)
+		silent := knobs.frozen || knobs.hole || knobs.rtcpOnly || p.position >= max(len(script.Units), len(script.Packets))
 		if silent || time.Now().Before(due) {
 			wait := time.Until(due)
 			if silent {
@@ -64,11 +64,27 @@ func (s *session) send() {
 			}
 			continue
 		}
+		if script.Packets != nil {
+			if p.captured(script.Packets[p.position]) != nil {
+				return
+			}
+			p.position++
+			due = due.Add(time.Millisecond)
+			continue
+		}
 		if p.unit(&script, knobs) != nil {
 			return
 		}
 		due = due.Add(frame(&script))
 	}
+}
+
+// captured sends a packet as it is.
+func (p *stream) captured(b []byte) error {
+	if p.udp == nil {
+		return p.write(interleaved(p.channel, b))
+	}
+	return p.datagram(b)
 }
 
 // life is when the client last sent a request.
