@@ -51,12 +51,13 @@ type Camera struct {
 	bytes   int
 	params  stamp.Frame // the key frame whose SPS and PPS hold
 	run     nvr.RunID
-	seq     uint64    // fragments of this run so far
-	fresh   bool      // the next fragment begins a segment
-	edge    time.Time // end of the pictures so far, or begin of the gap
-	gap     nvr.Cause // Recorded while there is none
-	lost    uint64    // frames that did not reach the disk, for the log
-	said    bool      // live and detail were told to Live
+	seq     uint64        // fragments of this run so far
+	fresh   bool          // the next fragment begins a segment
+	edge    time.Time     // end of the pictures so far, or begin of the gap
+	gap     nvr.Cause     // Recorded while there is none
+	lost    uint64        // frames that did not reach the disk, for the log
+	nominal time.Duration // length of the last frame before a gap: that of the one before it
+	said    bool          // live and detail were told to Live
 	live    nvr.Cause
 	detail  string
 }
@@ -128,7 +129,9 @@ func (c *Camera) loop(ctx context.Context, in <-chan arrival) error {
 		case <-ctx.Done():
 			return nil
 		case <-quiet.C:
-			c.outage(nvr.CameraLost, "no picture for 2 seconds: check the camera and its cable")
+			if len(c.frames) > 0 || c.gap == nvr.Recorded { // else the cause is known already
+				c.outage(nvr.CameraLost, "no picture for 2 seconds: check the camera and its cable")
+			}
 			quiet.Reset(silence)
 		case a := <-in:
 			if a.err == nil {
@@ -319,7 +322,13 @@ func (c *Camera) piece(frames []stamp.Frame, next *stamp.Frame) *archive.Piece {
 	f := segment.Fragment{Run: first.Run, Seq: c.seq, FirstFrame: first.Seq, Clock: first.Clock, Obscured: first.Obscured,
 		Mask: first.Mask, Mono: first.Arrived, Media: segment.Ticks(first.Media)}
 	var end time.Duration // media time
-	nominal := c.stamper.Spacing()
+	if n := len(frames); n > 1 {
+		c.nominal = frames[n-1].Media - frames[n-2].Media
+	}
+	nominal := c.nominal
+	if nominal <= 0 || nominal > silence { // a run of one frame
+		nominal = time.Second / 25
+	}
 	f.End, end = last.UTC.Add(nominal), last.Media+nominal
 	if next != nil {
 		f.End = next.UTC

@@ -394,7 +394,7 @@ func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
 func TestDiskErrorCostsTheFileButNoPicture(t *testing.T) {
 	for _, fail := range []string{"create", "write", "sync"} {
 		for _, way := range []string{"not done", "half done", "done"} {
-			for at := 1; at <= 9; at++ {
+			for _, at := range []int{1, 2, 3, 6, 7} {
 				t.Run(fmt.Sprintf("%s %s %d", fail, way, at), func(t *testing.T) {
 					t.Parallel()
 					s := newStore(t, func(c *Config) {

@@ -119,14 +119,6 @@ type Stamper struct {
 // After says that the camera has pictures up to end: later frames are not stamped before it.
 func (s *Stamper) After(end time.Time) { s.floorEnd = time.Duration(end.UnixNano()) }
 
-// Spacing is the nominal length of a frame: the distance of the last two.
-func (s *Stamper) Spacing() time.Duration {
-	if s.spacing <= 0 || s.spacing > 2*time.Second {
-		return 40 * time.Millisecond
-	}
-	return s.spacing
-}
-
 // Stamp gives f its time. wall and mono are both clocks now, read together; q is the quality of the
 // system clock.
 func (s *Stamper) Stamp(f nvr.Frame, wall time.Time, mono time.Duration, q State) Frame {
@@ -315,9 +307,6 @@ func (s *Stamper) set(f nvr.Frame, arrived time.Duration, out *Frame) {
 	}
 	if s.stamped && media <= s.lastMedia && !out.Cut {
 		media = s.lastMedia + minSpacing
-	}
-	if s.stamped && !out.Cut && s.lastMedia >= 0 {
-		s.spacing = media - s.lastMedia
 	}
 	s.last, s.lastMedia, s.lastPTS, s.lastArr, s.stamped = utc, media, f.PTS, arrived, true
 	out.UTC, out.Media = time.Unix(0, int64(utc)).UTC(), media
