@@ -319,6 +319,13 @@ func TestEveryInterruptionIsAGapWithItsCause(t *testing.T) {
 			r.makers[cell].NewRun()
 			r.frames(cell, 25)
 		}, "", 2, nvr.Recorded},
+		{"a new run begins with pictures from before the old one ended", func(r *rig) {
+			r.frames(cell, 25)
+			r.makers[cell].NewRun()
+			time.Sleep(frametest.Spacing)
+			r.flood(cell, 10)
+			r.frames(cell, 25)
+		}, "recorded 5.0, camera lost 0.2, recorded 5.0", 2, nvr.Recorded},
 		{"the camera clock jumps", func(r *rig) {
 			r.frames(cell, 25)
 			r.makers[cell].PTS += time.Hour
@@ -377,7 +384,7 @@ func TestOneCameraCostsNoOtherAFrame(t *testing.T) {
 	for name, harm := range map[string]func(r *rig){
 		"stalls":      func(r *rig) {},
 		"is lost":     func(r *rig) { r.outage("cell-02", nvr.CameraLost, "gone") },
-		"floods":      func(r *rig) { r.makers["cell-02"].Pad = 1 << 20; r.flood("cell-02", 200) },
+		"floods":      func(r *rig) { r.makers["cell-02"].Pad = 1 << 20; r.flood("cell-02", 30) },
 		"wrong cause": func(r *rig) { r.outage("cell-02", nvr.ObscuredDamaged, "?") },
 		"empty frames": func(r *rig) {
 			r.cams["cell-02"].steps <- func() (nvr.Frame, error) { return nvr.Frame{Stream: nvr.Archive, Key: true}, nil }
