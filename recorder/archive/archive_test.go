@@ -96,6 +96,7 @@ func (s *store) check() {
 	if err := s.a.Check(); err != nil {
 		s.t.Errorf("check: %v", err)
 	}
+	s.noSteps()
 	s.crash()
 	if err := os.Rename(filepath.Join(s.dir, "state", indexName), filepath.Join(s.dir, "state", "old.db")); err != nil {
 		s.t.Fatal(err)
@@ -104,10 +105,24 @@ func (s *store) check() {
 	if err := s.a.Check(); err != nil {
 		s.t.Errorf("check after a rebuild: %v", err)
 	}
+	s.noSteps()
 	if got := s.recorded(); got != want {
 		s.t.Errorf("after a rebuild there is\n%s\nbefore it was\n%s", got, want)
 	}
 	s.crash()
+}
+
+// noSteps requires that recovery took nothing for a clock that was set: under one, overlaps would pass.
+func (s *store) noSteps() {
+	s.t.Helper()
+	err := s.a.index.db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(bSteps).ForEach(func(cam, _ []byte) error {
+			return fmt.Errorf("camera %s has a clock step", cam)
+		})
+	})
+	if err != nil {
+		s.t.Error(err)
+	}
 }
 
 // recorded tells what footage there is, without the causes of gaps.
@@ -394,7 +409,7 @@ func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
 func TestDiskErrorCostsTheFileButNoPicture(t *testing.T) {
 	for _, fail := range []string{"create", "write", "sync"} {
 		for _, way := range []string{"not done", "half done", "done"} {
-			for at := 1; at <= 9; at++ {
+			for _, at := range []int{1, 3, 6} {
 				t.Run(fmt.Sprintf("%s %s %d", fail, way, at), func(t *testing.T) {
 					t.Parallel()
 					s := newStore(t, func(c *Config) {
@@ -816,6 +831,9 @@ func TestSegmentsAreCutAtTheirLengthAndStaggered(t *testing.T) {
 		rows, err := s.a.Segments(cam, epoch, epoch.Add(time.Hour))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if len(rows) < 4 {
+			t.Errorf("camera %s: %d segments in 65 s", cam, len(rows))
 		}
 		for i, r := range rows[1:] {
 			starts[r.Start]++

@@ -167,14 +167,10 @@ func (a *Archive) walk(root *os.Root, v *volume, all bool, since time.Time, know
 				if !f.Type().IsRegular() || !strings.HasSuffix(name, ".mp4") {
 					continue
 				}
-				fd, err := readFound(root, name, known)
-				switch {
-				case err != nil:
-					a.log.Warn("a file is left alone: it is no segment", "file", path.Join(v.path, name), "err", err)
-				case fd == nil:
-				case fd.head.Camera != cam || fd.head.Volume != v.id || fd.row.Name(cam) != name:
-					a.log.Warn("a file is left alone: it belongs elsewhere", "file", path.Join(v.path, name), "segment", fd.row.ID)
-				default:
+				fd, err := readFound(root, name, cam, v.id, known)
+				if err != nil {
+					a.log.Warn("a file is left alone", "file", path.Join(v.path, name), "err", err)
+				} else if fd != nil {
 					byCam[cam] = append(byCam[cam], fd)
 				}
 			}
@@ -183,8 +179,9 @@ func (a *Archive) walk(root *os.Root, v *volume, all bool, since time.Time, know
 	return nil
 }
 
-// readFound verifies one file; nil where its segment is known.
-func readFound(root *os.Root, name string, known map[segment.ID]bool) (*found, error) {
+// readFound verifies one file; nil where its segment is known, an error where it is no footage of this
+// camera and volume.
+func readFound(root *os.Root, name string, cam nvr.CameraID, volume [16]byte, known map[segment.ID]bool) (*found, error) {
 	f, err := root.Open(name)
 	if err != nil {
 		return nil, err
@@ -202,8 +199,14 @@ func readFound(root *os.Root, name string, known map[segment.ID]bool) (*found, e
 	if known[h.ID] {
 		return nil, nil
 	}
+	if h.Camera != cam || h.Volume != volume {
+		return nil, fmt.Errorf("it belongs to camera %s on volume %x", h.Camera, h.Volume)
+	}
 	fd := &found{head: h, next: 1 << 63, row: Row{ID: h.ID, State: StateTorn, Clock: h.Clock, Volume: h.Volume, Run: h.Run, Number: h.Number,
 		Start: h.Start, End: h.Start, Bytes: r.Offset(), MaskVersion: h.MaskVersion, Mask: h.Mask, Last: r.HeaderDigest()}}
+	if fd.row.Name(cam) != name {
+		return nil, fmt.Errorf("it is a copy of %s", fd.row.Name(cam))
+	}
 	for {
 		fr, d, err := r.Next()
 		if err == io.EOF || errors.Is(err, segment.ErrTorn) {
