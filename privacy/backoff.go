@@ -20,6 +20,8 @@ const (
 	manyFaults   = 5  // in the window: say that it goes on
 	manyChanges  = 3  // of SSRC in the window: say so
 	worstChanges = 20 // of SSRC in the window: no longer at once
+
+	freshEvery = time.Minute // between two connections for a key picture after damage
 )
 
 // An ending says how the life of one child ended.
@@ -39,7 +41,11 @@ type backoff struct {
 	refusals []time.Duration // in the window, as the others
 	faults   []time.Duration
 	changes  []time.Duration
+	fresh    time.Duration // when a connection was last made for a key picture after damage
 }
+
+// patient reports whether such a connection was made so lately that another would not help.
+func (b *backoff) patient(now time.Duration) bool { return b.fresh != 0 && now-b.fresh < freshEvery }
 
 // next returns how long to wait, and what to say beyond the ending's own cause.
 func (b *backoff) next(now time.Duration, e ending) (wait time.Duration, note string) {
@@ -54,6 +60,9 @@ func (b *backoff) next(now time.Duration, e ending) (wait time.Duration, note st
 	case e.pace == wire.Slow:
 		b.refusals = append(b.refusals, now)
 		b.slow = min(max(2*b.slow, firstSlow), longestSlow)
+	case e.pace == wire.Fresh && !b.patient(now):
+		b.fresh = now
+		return 0, ""
 	case e.pace == wire.Again:
 		b.changes = append(b.changes, now)
 		if len(b.changes) > manyChanges {

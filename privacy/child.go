@@ -52,6 +52,7 @@ type child struct {
 	parent  *wire.Parent
 	frames  *os.File
 	started time.Duration
+	patient bool // it was started for a key picture after damage, or a moment after such a one
 
 	group    sync.WaitGroup
 	failed   chan struct{} // closed with the first failure
@@ -107,6 +108,7 @@ func (m *Masker) runOnce(ctx context.Context) ending {
 	if err != nil {
 		return ending{outage: nvr.Outage{Cause: nvr.MaskerFault, Detail: err.Error()}}
 	}
+	c.patient = m.backoff.patient(m.mono())
 	m.change(func(s *State) {
 		s.Phase, s.Run, s.PID = Starting, c.run, c.cmd.Process.Pid
 		s.Walls, s.Report, s.Status = wire.Walls{}, wire.Report{}, wire.Status{}
@@ -303,7 +305,7 @@ func (c *child) talkToChild() {
 	m.mu.Unlock()
 	cam := m.cfg.Camera
 	if err := c.parent.Send(wire.ToChild{Start: &wire.Start{
-		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(),
+		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(), Patient: c.patient,
 		Camera: wire.Camera{ID: cam.ID, URL: cam.URL, User: cam.User, Password: cam.Password, Transport: cam.Transport, TLSPin: cam.TLSPin},
 		Limits: wire.Limits{MaxPixels: cam.MaxPixels, DataLimit: m.cfg.DataLimit},
 	}}, nil); err != nil {

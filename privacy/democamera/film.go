@@ -63,7 +63,7 @@ func draw(number int, size nvr.Size) (film, error) {
 	if err != nil {
 		return film{}, fmt.Errorf("draw cell %d: %w", number+1, err)
 	}
-	encoder, err := codec.NewEncoder(codec.EncoderConfig{Size: size, CRF: 26})
+	encoder, err := codec.NewEncoder(codec.EncoderConfig{Size: size, QP: 26})
 	if err != nil {
 		return film{}, fmt.Errorf("draw cell %d: %w", number+1, err)
 	}

@@ -173,7 +173,7 @@ func (m *masker) lockIn() error {
 		return e
 	}
 	if err != nil && m.start.SandboxDisabled == "" {
-		return &fault{nvr.MaskerFault, fmt.Sprintf("the sandbox around the unmasked picture does not hold: %v", err), wire.Slow}
+		return &fault{nvr.MaskerFault, fmt.Sprintf("the sandbox around the unmasked picture does not hold: %v", err), wire.Normal}
 	}
 	return nil
 }
