@@ -316,6 +316,11 @@ func TestFloodOfConnectionsDoesNotStopTheWall(t *testing.T) {
 			t.Fatal("the open wall:", err)
 		}
 	}
+	s.mu.Lock()
+	if len(s.waiting) > maxWaiting {
+		t.Errorf("%d connections wait", len(s.waiting))
+	}
+	s.mu.Unlock()
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("four messages took %s", took)
 	}
