@@ -520,12 +520,12 @@ func exampleOf(t reflect.Type) string {
 // exampleKey is how each key that is required, or opens a struct, may be written.
 var exampleKey = map[string]string{
 	"name":        `name: "Cell 4"`,
-	"volumes":     "volumes: and below it - {id: disk-1, path: /srv/footage-1}",
+	"volumes":     "volumes: and below it - {id: disk-1, path: /srv/custody-nvr/disk-1}",
 	"cells":       `cells: and below it - {id: cell-04, name: "Cell 4"}`,
 	"id":          "id: cell-04",
 	"cell":        "cell: cell-04 (an id of cells)",
 	"url":         "url: rtsp://192.0.2.14/stream1",
-	"path":        "path: /srv/footage-1",
+	"path":        "path: /srv/custody-nvr/disk-1",
 	"version":     "version: 1",
 	"picture":     "picture: 1280x720",
 	"declared_by": `declared_by: "Insp 1234 Example"`,
