@@ -464,6 +464,7 @@ func TestSlowDiskCostsNoOtherCamera(t *testing.T) {
 	if err := s.cams[slow].feed.Write(s.cams[slow].piece()); err != nil {
 		t.Fatal(err)
 	}
+	s.a.volumes[0].mono = func() time.Duration { return time.Hour } // the test moves the other clock meanwhile
 	var wg sync.WaitGroup
 	wg.Go(func() { s.a.volumes[0].tick(false) }) // stands in Sync until the gate opens
 	lost := 0

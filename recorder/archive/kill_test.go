@@ -47,7 +47,7 @@ func writeUntilKilled(dir string) int {
 	s.cfg = func(c *Config) {
 		c.Length = 7 * time.Second
 		c.Clock.Mono = func() time.Duration { return time.Since(begin) }
-		c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		c.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 		c.Durable = func(cam nvr.CameraID, run nvr.RunID, seq uint64) { fmt.Fprintln(out, cam, run, seq) }
 	}
 	s.open()
