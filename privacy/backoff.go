@@ -10,7 +10,8 @@ import (
 // The pace of attempts.
 const (
 	firstDelay   = 500 * time.Millisecond
-	longestDelay = 30 * time.Second
+	longestDelay = 30 * time.Second // after a masker fault, or where the machine is too slow
+	longestLost  = 3 * time.Second  // after a camera was lost: it must be back within 5 s of its return
 	firstSlow    = time.Minute
 	longestSlow  = 10 * time.Minute
 	healthy      = time.Minute // frames for so long forgive everything before
@@ -72,7 +73,11 @@ func (b *backoff) next(now time.Duration, e ending) (wait time.Duration, note st
 			return time.Duration(100+200*b.rand()) * time.Millisecond, note
 		}
 	}
-	b.delay = min(max(2*b.delay, firstDelay), longestDelay)
+	longest := longestDelay
+	if e.outage.Cause == nvr.CameraLost {
+		longest = longestLost
+	}
+	b.delay = min(max(2*b.delay, firstDelay), longest)
 	wait = time.Duration(float64(b.delay) * (0.75 + 0.25*b.rand()))
 	if e.outage.Cause == nvr.MaskerFault {
 		b.faults = append(b.faults, now)

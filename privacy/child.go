@@ -69,6 +69,8 @@ type child struct {
 	pins      []pinned      // guarded by mu
 	asked     int           // guarded by mu, requests for sockets
 	sockets   int           // guarded by mu, handed over or on the way
+	ready     net.Conn      // guarded by mu: the first socket where it is open already
+	unreached bool          // guarded by mu: no connection came about
 	refused   string        // guarded by mu: a dial to a foreign address
 	statusAt  time.Duration // guarded by mu, zero before the first
 	status    wire.Status   // guarded by mu
@@ -103,11 +105,19 @@ func (m *Masker) runOnce(ctx context.Context) ending {
 	if out != nil {
 		return ending{outage: *out}
 	}
+	ready, err := m.knock(ctx, to)
+	if err != nil {
+		return ending{outage: nvr.Outage{Cause: nvr.CameraLost, Detail: fmt.Sprintf("no connection to %s: %v; check power, cable and address of the camera", to, err)}}
+	}
 	m.queue.newRun()
 	c, err := m.start(to)
 	if err != nil {
+		if ready != nil {
+			ready.Close()
+		}
 		return ending{outage: nvr.Outage{Cause: nvr.MaskerFault, Detail: err.Error()}}
 	}
+	c.ready = ready
 	c.patient = m.backoff.patient(m.mono())
 	m.change(func(s *State) {
 		s.Phase, s.Run, s.PID = Starting, c.run, c.cmd.Process.Pid
@@ -136,7 +146,22 @@ func (m *Masker) runOnce(ctx context.Context) ending {
 	c.group.Wait()
 	c.frames.Close()
 	c.parent.Close()
+	if c.ready != nil {
+		c.ready.Close()
+	}
+	m.unreached = c.unreached
 	return c.ending(exit)
+}
+
+// knock connects to a camera that could not be reached the last time, before a child is started for
+// it: a child for each attempt at a camera that is switched off would cost more than recording it.
+// The connection is the child's first one. Elsewhere it returns nil: the child asks when it is ready.
+func (m *Masker) knock(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	if !m.unreached {
+		return nil, nil
+	}
+	dialer := net.Dialer{Timeout: dialTime}
+	return dialer.DialContext(ctx, "tcp", to.String())
 }
 
 // start makes the pipe, the pair and the process.
@@ -510,10 +535,20 @@ func (c *child) dial(d wire.Dial) (syscall.Conn, io.Closer, error) {
 		c.mu.Unlock()
 		return nil, nil, err
 	}
-	dialer := net.Dialer{Timeout: dialTime}
-	conn, err := dialer.DialContext(c.over, "tcp", c.address.String())
-	if err != nil {
-		return nil, nil, err
+	c.mu.Lock()
+	conn := c.ready
+	c.ready = nil
+	c.mu.Unlock()
+	if conn == nil {
+		var err error
+		dialer := net.Dialer{Timeout: dialTime}
+		conn, err = dialer.DialContext(c.over, "tcp", c.address.String())
+		c.mu.Lock()
+		c.unreached = err != nil
+		c.mu.Unlock()
+		if err != nil {
+			return nil, nil, err
+		}
 	}
 	return conn.(*net.TCPConn), conn, nil
 }
@@ -548,7 +583,9 @@ func (c *child) readFrames() {
 			}
 			return
 		}
-		if !c.waitForReport() {
+		// A frame that is filled whole shows nothing of any camera: there may be nothing to report yet,
+		// because the picture does not fit or its first key picture is awaited.
+		if f.Obscured == nvr.Recorded && !c.waitForReport() {
 			return
 		}
 		if !c.admit(&f) {
@@ -558,7 +595,7 @@ func (c *child) readFrames() {
 	}
 }
 
-// waitForReport holds the first frame until the report that must have been sent before it is
+// waitForReport holds the first plain frame until the report that must have been sent before it is
 // dealt with: the two come on different ways.
 func (c *child) waitForReport() bool {
 	select {

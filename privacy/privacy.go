@@ -96,14 +96,16 @@ type State struct {
 
 // A Masker keeps one camera's masked frames coming. Run does the work, one goroutine calls Next.
 type Masker struct {
-	cfg      Config
-	log      *slog.Logger
-	mono     func() time.Duration
-	address  *address
-	queue    *queue
-	backoff  backoff // owned by Run
-	patience patience
-	wrong    *nvr.Outage // why no child may be started
+	cfg     Config
+	log     *slog.Logger
+	mono    func() time.Duration
+	address *address
+	queue   *queue
+	backoff backoff // owned by Run
+	// unreached: no connection came about the last time. Owned by Run.
+	unreached bool
+	patience  patience
+	wrong     *nvr.Outage // why no child may be started
 
 	mu    sync.Mutex
 	state State  // guarded by mu

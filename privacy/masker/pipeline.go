@@ -89,8 +89,8 @@ func (p *pipeline) obscureDamaged(info codec.Info, au camera.AccessUnit) error {
 	if lasted > damagedAtMost && !p.patient {
 		return &errDamaged{lasted}
 	}
-	if !info.Picture {
-		return nil
+	if !info.Picture && !info.Gap {
+		return nil // it does not end a picture; where it could not be read at all, it is taken for one
 	}
 	p.tell(nvr.ObscuredDamaged, "the camera's stream was damaged or has just begun: waiting for a clean key picture")
 	return p.emit(nil, nvr.ObscuredDamaged, unit{pts: au.PTS, arrived: au.Arrived, key: info.Key})
