@@ -305,7 +305,7 @@ func (c *child) talkToChild() {
 	m.mu.Unlock()
 	cam := m.cfg.Camera
 	if err := c.parent.Send(wire.ToChild{Start: &wire.Start{
-		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(), Patient: c.patient,
+		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(), Patient: c.patient, Probe: m.probe,
 		Camera: wire.Camera{ID: cam.ID, URL: cam.URL, User: cam.User, Password: cam.Password, Transport: cam.Transport, TLSPin: cam.TLSPin},
 		Limits: wire.Limits{MaxPixels: cam.MaxPixels, DataLimit: m.cfg.DataLimit},
 	}}, nil); err != nil {
@@ -374,6 +374,8 @@ func (c *child) readControl() {
 				c.fault, c.faultAt = m.Fault, now
 			}
 			c.mu.Unlock()
+		case m.Probed != nil:
+			c.onProbed(*m.Probed)
 		}
 	}
 }
@@ -399,6 +401,7 @@ func (c *child) onWalls(w wire.Walls) {
 }
 
 func (c *child) onStatus(s wire.Status, now time.Duration) {
+	s.Detail = clean(s.Detail, c.m.cfg.Camera.Password, maxDetail)
 	c.mu.Lock()
 	// The child says since when, but it cannot push the moment past the one we first heard of it.
 	if s.Busy && (!c.status.Busy || s.Picture != c.status.Picture || c.statusAt == 0) {

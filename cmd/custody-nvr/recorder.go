@@ -111,24 +111,19 @@ func (m *Main) Open() (err error) {
 
 // addCamera puts one camera's way together: masker, then recorder, then disk and wall.
 func (m *Main) addCamera(cam *configs.Camera) error {
-	secret, err := m.Suite.Password(cam.ID)
+	pc, err := cameraOf(m.Suite, cam.ID)
 	if err != nil {
 		return err
 	}
-	spec := cam.MaskSpec()
-	pin := cam.Fingerprint
-	if pin == "" {
-		if pin, err = m.pins.get(cam.ID); err != nil {
+	if pc.Pin = cam.Fingerprint; pc.Pin == "" {
+		if pc.Pin, err = m.pins.get(cam.ID); err != nil {
 			return err
 		}
 	}
+	spec := pc.Mask
 	masker := privacy.New(privacy.Config{
-		Camera: privacy.Camera{
-			ID: cam.ID, URL: cam.URL, User: cam.User, Password: secret.Reveal(),
-			Transport: cam.Transport, UDPReason: cam.UDPReason, TLSPin: cam.CertificateSHA256,
-			Mask: spec, Pin: pin,
-		},
-		Exec: m.Masker, SandboxDisabled: m.Suite.Sandbox.Disabled,
+		Camera: pc,
+		Exec:   m.Masker, SandboxDisabled: m.Suite.Sandbox.Disabled,
 		Log: m.Log, Clock: m.Clock,
 		OnPin: func(fingerprint string) error { return m.pins.set(cam.ID, fingerprint) },
 	})
@@ -198,6 +193,7 @@ func (m *Main) Run(ctx context.Context) error {
 			fail(errs[1])
 		}
 	})
+	cams.Go(func() { m.watchPins(ctx) })
 	for _, k := range m.maskers {
 		cams.Go(func() {
 			if err := k.Run(ctx); err != nil && ctx.Err() == nil {
@@ -220,6 +216,38 @@ func (m *Main) Run(ctx context.Context) error {
 		errs[2] = cause
 	}
 	return errors.Join(errs[:]...)
+}
+
+// pinsEvery is how soon "camera accept" reaches a running recorder.
+const pinsEvery = 2 * time.Second
+
+// watchPins takes over what somebody accepted on the console. A pin that cannot be read changes
+// nothing: the camera is held to the one before.
+func (m *Main) watchPins(ctx context.Context) {
+	tick := time.NewTicker(pinsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for i := range m.Suite.Cameras {
+			cam := &m.Suite.Cameras[i]
+			if cam.Fingerprint != "" {
+				continue
+			}
+			kept, err := m.pins.get(cam.ID)
+			if err != nil || kept == "" {
+				continue
+			}
+			k := m.maskers[cam.ID]
+			if held := k.State().Pin; held != "" && held != kept {
+				m.Log.Warn("another stream was accepted for a camera", "camera", string(cam.ID), "before", held, "now", kept)
+				k.Accept(kept)
+			}
+		}
+	}
 }
 
 // Close gives back what Open took, after Run.
