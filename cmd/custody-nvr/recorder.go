@@ -20,7 +20,6 @@ import (
 	"custody-nvr/recorder"
 	"custody-nvr/recorder/archive"
 	"custody-nvr/recorder/live"
-	"custody-nvr/recorder/stamp"
 	"custody-nvr/ui"
 )
 
@@ -130,7 +129,7 @@ func (m *Main) addCamera(cam *configs.Camera) error {
 	m.maskers[cam.ID] = masker
 	rec := &recorder.Camera{
 		ID: cam.ID, Source: masker, Live: m.hub, Archive: m.archive, Clock: m.Clock,
-		Log: m.Log, ClockState: clockState,
+		Log: m.Log, ClockState: recorder.KernelClock,
 		Why: func(c nvr.Cause) string {
 			if s := masker.State().Status; s.Obscured == c {
 				return s.Detail
@@ -158,16 +157,6 @@ func (m *Main) watchTiles(cam nvr.CameraID, on bool) {
 	if k := m.maskers[cam]; k != nil {
 		k.Watch(on)
 	}
-}
-
-// clockState asks the kernel whether the system clock is synchronised (adjtimex(2)).
-func clockState() stamp.State {
-	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	if err != nil || state == unix.TIME_ERROR {
-		return stamp.Untrusted
-	}
-	return stamp.Synced
 }
 
 // Addr is where the pages are served, after Open.
