@@ -239,6 +239,21 @@ var scripts = map[string]func(*fake){
 		io.WriteString(conn, "OPTIONS")
 		f.stream()
 	},
+	"hang up": func(f *fake) {
+		f.begin()
+		conn, err := f.control.Dial(context.Background(), "tcp", f.args[0])
+		if err != nil {
+			f.fault(wire.Fault{Cause: nvr.CameraLost, Detail: err.Error()})
+		}
+		conn.Close()
+		f.stream()
+	},
+	// Stopped, it cannot see the end of the pair.
+	"stopped orphan": func(f *fake) {
+		tell(f.args)
+		syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		forever()
+	},
 	"five sockets": func(f *fake) {
 		f.begin()
 		for range 4 {
