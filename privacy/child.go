@@ -551,7 +551,7 @@ func (c *child) readFrames() {
 			}
 			return
 		}
-		if !c.waitForReport() {
+		if f.Obscured == nvr.Recorded && !c.waitForReport() {
 			return
 		}
 		if !c.admit(&f) {
@@ -561,8 +561,9 @@ func (c *child) readFrames() {
 	}
 }
 
-// waitForReport holds the first frame until the report that must have been sent before it is
-// dealt with: the two come on different ways.
+// waitForReport holds the first frame that shows anything until the report that must have been sent
+// before it is dealt with: the two come on different ways. A stream that does not fit the mask is
+// never reported, nor is one that is still damaged: their frames are obscured whole.
 func (c *child) waitForReport() bool {
 	select {
 	case <-c.reported:

@@ -27,6 +27,7 @@ type scene struct {
 	extra []string
 	pix   string // "" is yuv420p
 	n     int    // pictures; 0 is 50
+	calm  bool   // nothing happens in the toilet
 }
 
 // file makes the stream once for each test and returns its path.
@@ -43,6 +44,9 @@ func (s scene) file(t testing.TB, name string) string {
 	path := filepath.Join(t.TempDir(), name+"."+s.kind)
 	w, h := s.wc.x1-s.wc.x0, s.wc.y1-s.wc.y0
 	checker := fmt.Sprintf("nullsrc=s=%dx%d:r=10,geq=lum='if(mod(floor(X/8)+floor(Y/8)+N,2),225,25)':cb='if(mod(floor(X/8)+floor(Y/8)+N,2),30,220)':cr='if(mod(floor(X/8)+floor(Y/8)+N,2),220,30)'", w, h)
+	if s.calm {
+		checker = fmt.Sprintf("color=c=0x306030:s=%dx%d:r=10", w, h)
+	}
 	args := []string{"-v", "error", "-y",
 		"-f", "lavfi", "-i", fmt.Sprintf("testsrc2=s=%dx%d:r=10", s.size.Width, s.size.Height),
 		"-f", "lavfi", "-i", checker,

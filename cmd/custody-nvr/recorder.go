@@ -127,6 +127,9 @@ func (m *Main) addCamera(cam *configs.Camera) error {
 		OnPin: func(fingerprint string) error { return m.pins.set(cam.ID, fingerprint) },
 	})
 	m.maskers[cam.ID] = masker
+	for _, why := range masker.State().Weaker {
+		m.Log.Warn("weaker wall around a masker", "camera", string(cam.ID), "reason", why)
+	}
 	rec := &recorder.Camera{
 		ID: cam.ID, Source: masker, Live: m.hub, Archive: m.archive, Clock: m.Clock,
 		Log: m.Log, ClockState: recorder.KernelClock,

@@ -151,6 +151,7 @@ func (m *masker) prepare() error {
 
 func (m *masker) output(s nvr.Stream, size nvr.Size) (*output, error) {
 	c := codec.EncoderConfig{Size: size}
+	c.AspectW, c.AspectH = m.start.Mask.PixelAspect()
 	e, err := codec.NewEncoder(c)
 	if err != nil {
 		return nil, fmt.Errorf("open %s encoder for %v: %w", s, size, err)
