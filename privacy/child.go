@@ -28,6 +28,7 @@ const (
 	maxAge      = 10 * time.Second        // of a frame when it is read
 	maxControl  = 400                     // control messages in a second
 	pipeSize    = 1 << 20
+	udpBuffer   = 2 << 20 // a key picture comes in one burst; the kernel may give less
 )
 
 // patience is how long a child may take where seconds do not matter to anybody's privacy.
@@ -533,6 +534,10 @@ func (c *child) listen(d wire.Dial) (syscall.Conn, io.Closer, error) {
 	conn, err := net.ListenUDP(network, &net.UDPAddr{Port: port})
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := conn.SetReadBuffer(udpBuffer); err != nil {
+		conn.Close()
+		return nil, nil, fmt.Errorf("enlarge the receive buffer: %w", err)
 	}
 	return conn, conn, nil
 }

@@ -292,7 +292,7 @@ func TestHiddenTabShowsNothingOldWhenItComesBack(t *testing.T) {
 	if gone := findChange(t, ctx, cellID(0), "notlive"); gone.after(last) > takenAwayBy {
 		t.Errorf("NOT LIVE came %s after the last picture", gone.after(last))
 	}
-	if _, err := chromedp.CallBrowser(ctx, target.CloseTarget, target.CloseTargetParams{TargetID: front.TargetID}); err != nil {
+	if _, err := chromedp.CallBrowser(ctx, target.CloseTarget, target.CloseTargetParams(front)); err != nil {
 		t.Fatal(err)
 	}
 	until(t, ctx, 5*time.Second, `!document.hidden`)
