@@ -3,34 +3,29 @@ module custody-nvr
 go 1.26.0
 
 require (
-	github.com/Eyevinn/mp4ff v0.51.0
-	github.com/a-h/templ v0.3.977
-	github.com/bluenviron/gortsplib/v4 v4.16.2
-	github.com/bluenviron/mediacommon/v2 v2.5.2
-	github.com/chromedp/chromedp v0.23.0
-	github.com/coder/websocket v1.8.15
-	github.com/csnewman/ffmpeg-go v0.6.0
-	github.com/goccy/go-yaml v1.19.2
-	github.com/google/jsonschema-go v0.4.3
-	github.com/landlock-lsm/go-landlock v0.11.0
-	github.com/pion/rtcp v1.2.15
-	github.com/pion/rtp v1.8.21
-	github.com/pion/sdp/v3 v3.0.15
-	github.com/rogpeppe/go-internal v1.16.0
-	github.com/spf13/cobra v1.10.2
-	go.etcd.io/bbolt v1.5.0
-	go.uber.org/goleak v1.3.0
-	golang.org/x/sys v0.49.0
-	golang.org/x/term v0.47.0
-	pgregory.net/rapid v1.3.0
+	github.com/Eyevinn/mp4ff v0.51.0 // privacy/camera/clip: reads .mp4 clips for the demo; tests: independent reader of our segments
+	github.com/a-h/templ v0.3.977 // ui/page: the pages
+	github.com/bluenviron/gortsplib/v4 v4.16.2 // privacy/camera: RTSP client; privacy/democamera: RTSP server. v4.16.3 is empty, never above v4.16.2
+	github.com/bluenviron/mediacommon/v2 v2.5.2 // privacy/wire, recorder: H.264 parameter sets and MP4 boxes
+	github.com/chromedp/cdproto v0.159.0 // tests: Chromium
+	github.com/chromedp/chromedp v0.23.0 // tests: Chromium
+	github.com/coder/websocket v1.8.15 // ui: the live wall
+	github.com/csnewman/ffmpeg-go v0.6.0 // privacy/codec: FFmpeg 6.1 and x264, linked statically (GPL)
+	github.com/goccy/go-yaml v1.19.2 // configs: the suite file, with line and column of every mistake
+	github.com/google/jsonschema-go v0.4.3 // configs: its JSON Schema
+	github.com/landlock-lsm/go-landlock v0.11.0 // privacy/sandbox: second layer of the wall
+	github.com/pion/rtp v1.8.21 // privacy/camera, privacy/democamera: RTP packets; the version gortsplib asks for
+	github.com/spf13/cobra v1.10.2 // cmd: commands
+	go.etcd.io/bbolt v1.5.0 // recorder/archive: the index
+	go.uber.org/goleak v1.3.0 // tests: no goroutine outlives its Run
+	golang.org/x/sys v0.49.0 // system calls: sandbox, sync, clocks
+	pgregory.net/rapid v1.3.0 // tests: properties
 )
 
 require (
 	github.com/a-h/parse v0.0.0-20250122154542-74294addb73e // indirect
-	github.com/abema/go-mp4 v1.4.1 // indirect
 	github.com/andybalholm/brotli v1.1.0 // indirect
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
-	github.com/chromedp/cdproto v0.159.0 // indirect
 	github.com/cli/browser v1.3.0 // indirect
 	github.com/fatih/color v1.16.0 // indirect
 	github.com/fsnotify/fsnotify v1.7.0 // indirect
@@ -42,6 +37,8 @@ require (
 	github.com/natefinch/atomic v1.0.1 // indirect
 	github.com/pion/logging v0.2.3 // indirect
 	github.com/pion/randutil v0.1.0 // indirect
+	github.com/pion/rtcp v1.2.15 // indirect
+	github.com/pion/sdp/v3 v3.0.15 // indirect
 	github.com/pion/srtp/v3 v3.0.6 // indirect
 	github.com/pion/transport/v3 v3.0.7 // indirect
 	github.com/spf13/pflag v1.0.10 // indirect

@@ -29,6 +29,7 @@ const (
 	fragment   = 900 * time.Millisecond // a key picture this long after the first one begins a new fragment
 	maxGroup   = 10 * time.Second       // a source that sends no key picture for so long is broken
 	maxPending = 8 << 20                // or so many bytes
+	maxOff     = 500 * time.Millisecond // media time may differ from wall time by so much
 )
 
 // A Camera records one camera and shows it live.
@@ -53,12 +54,14 @@ type Camera struct {
 	bytes   int
 	params  stamp.Frame // the key frame whose SPS and PPS hold
 	run     nvr.RunID
-	seq     uint64    // fragments of this run so far
-	fresh   bool      // the next fragment begins a segment
-	edge    time.Time // end of the pictures so far, or begin of the gap
-	gap     nvr.Cause // Recorded while there is none
-	lost    uint64    // frames that did not reach the disk, for the log
-	said    bool      // live and detail were told to Live
+	seq     uint64        // fragments of this run so far
+	fresh   bool          // the next fragment begins a segment
+	edge    time.Time     // end of the pictures so far, or begin of the gap
+	gap     nvr.Cause     // Recorded while there is none
+	lost    uint64        // frames that did not reach the disk, for the log
+	off     time.Duration // media time minus wall time, since the last forced cut
+	nominal time.Duration // length of the last frame before a gap: that of the one before it
+	said    bool          // live and detail were told to Live
 	live    nvr.Cause
 	detail  string
 }
@@ -130,7 +133,9 @@ func (c *Camera) loop(ctx context.Context, in <-chan arrival) error {
 		case <-ctx.Done():
 			return nil
 		case <-quiet.C:
-			c.outage(nvr.CameraLost, "no picture for 2 seconds: check the camera and its cable")
+			if len(c.frames) > 0 || c.gap == nvr.Recorded { // else the cause is known already
+				c.outage(nvr.CameraLost, "no picture for 2 seconds: check the camera and its cable")
+			}
 			quiet.Reset(silence)
 		case a := <-in:
 			if a.err == nil {
@@ -239,6 +244,9 @@ func (c *Camera) gather(s stamp.Frame) {
 // complete reports whether the key frame s ends the fragment that is being gathered.
 func (c *Camera) complete(s *stamp.Frame) bool {
 	f := &c.frames[0]
+	if f.Run != c.run && s.Arrived-f.Arrived < stamp.Settling && s.Mask == f.Mask && s.Obscured == f.Obscured {
+		return false // the run is not settled, see settle
+	}
 	return s.Media-f.Media >= fragment || s.Mask != f.Mask || s.Obscured != f.Obscured || s.Clock != f.Clock
 }
 
@@ -288,6 +296,7 @@ func (c *Camera) flush(next *stamp.Frame) {
 	frames := c.frames
 	c.frames, c.bytes = nil, 0
 	if frames[0].Run != c.run {
+		frames = c.settle(frames, next)
 		c.run, c.seq = frames[0].Run, 0
 		c.fresh = true
 	}
@@ -321,44 +330,82 @@ func (c *Camera) lose(from, to time.Time, frames int, err error) {
 	c.fresh, c.edge = true, to
 }
 
+// settle gives the first frames of a run the times at which they were taken, now that the run's begin
+// is known: a camera may send at once what it had in store. Pictures from before the edge were recorded
+// by the run before, as far as they can be: whole groups of them are left out.
+func (c *Camera) settle(frames []stamp.Frame, next *stamp.Frame) []stamp.Frame {
+	if frames[0].Clock&stamp.ByArrival != 0 {
+		return frames
+	}
+	utc, media := c.end(frames, next)
+	from := 0
+	for i := range frames {
+		f := &frames[i]
+		if t := utc.Add(f.Media - media); t.Before(f.UTC) {
+			f.UTC = t
+		}
+		if f.Key && frames[from].UTC.Before(c.edge) {
+			from = i
+		}
+	}
+	return frames[from:]
+}
+
+// end is when the last of frames ends, in UTC and in media time.
+func (c *Camera) end(frames []stamp.Frame, next *stamp.Frame) (time.Time, time.Duration) {
+	n := len(frames)
+	last := &frames[n-1]
+	if n > 1 {
+		c.nominal = last.Media - frames[n-2].Media
+	}
+	nominal := c.nominal
+	if nominal <= 0 || nominal > silence { // a run of one frame
+		nominal = time.Second / 25
+	}
+	switch {
+	case next == nil:
+		return last.UTC.Add(nominal), last.Media + nominal
+	case next.Cut: // media time begins anew
+		return next.UTC, last.Media + nominal
+	}
+	return next.UTC, next.Media
+}
+
 // piece makes a fragment of frames.
 func (c *Camera) piece(frames []stamp.Frame, next *stamp.Frame) *archive.Piece {
-	first, last := &frames[0], &frames[len(frames)-1]
-	key := first
+	first := &frames[0]
 	f := segment.Fragment{Run: first.Run, Seq: c.seq, FirstFrame: first.Seq, Clock: first.Clock, Obscured: first.Obscured,
-		Mask: first.Mask, Mono: first.Arrived, Media: segment.Ticks(first.Media)}
+		Mask: first.Mask, Mono: first.Arrived, Media: segment.Ticks(first.Media), Start: first.UTC}
 	var end time.Duration // media time
-	nominal := c.stamper.Spacing()
-	f.End, end = last.UTC.Add(nominal), last.Media+nominal
-	if next != nil {
-		f.End = next.UTC
-		if !next.Cut { // else media time begins anew
-			end = next.Media
-		}
-	}
-	f.Start = first.UTC
-	if c.fresh && first.Clock&stamp.ByArrival == 0 {
-		// The begin of a run settles during its first second, before anything of it is on disk: the
-		// frames that came in a burst at the connection get the time at which they were taken.
-		if early := f.End.Add(first.Media - end); early.Before(f.Start) {
-			f.Start = early
-		}
-	}
+	f.End, end = c.end(frames, next)
 	if !c.fresh || f.Start.Before(c.edge) {
 		f.Start = c.edge
 	}
 	if !f.End.After(f.Start) {
 		f.End = f.Start.Add(time.Millisecond)
 	}
+	// What plays must last as long as it says that it covers. Where the camera's clock lies by more, the
+	// pictures last until the next one arrived.
+	at := func(i int) time.Duration { return frames[i].Media }
+	off := end - first.Media - f.End.Sub(f.Start)
+	if off.Abs() > maxOff {
+		f.Clock |= stamp.ByArrival
+		c.fresh = true
+		off, end = 0, f.End.Sub(f.Start)
+		at = func(i int) time.Duration { return max(0, min(end, frames[i].UTC.Sub(first.UTC))) }
+	}
+	if c.off += off; c.fresh || c.off.Abs() > maxOff {
+		c.fresh, c.off = true, off
+	}
 	for i := range frames {
 		till := end
 		if i+1 < len(frames) {
-			till = frames[i+1].Media
+			till = at(i + 1)
 		}
-		d := segment.Ticks(till) - segment.Ticks(frames[i].Media)
+		d := segment.Ticks(till) - segment.Ticks(at(i))
 		f.Samples = append(f.Samples, segment.Sample{Duration: uint32(d), Key: frames[i].Key, Data: segment.SampleData(frames[i].NALs)})
 	}
-	p := &archive.Piece{Fragment: f, Size: key.Size, SPS: key.SPS, PPS: key.PPS, Fresh: c.fresh}
+	p := &archive.Piece{Fragment: f, Size: first.Size, SPS: first.SPS, PPS: first.PPS, Fresh: c.fresh}
 	if c.MaskVersion != nil {
 		p.MaskVersion = uint32(max(c.MaskVersion(first.Mask), 0))
 	}

@@ -128,7 +128,7 @@ func openWall(t testing.TB, s *suite, flags ...chromedp.ExecAllocatorOption) con
 		t.Fatal(err)
 	}
 	do(t, ctx, chromedp.Navigate(s.url))
-	until(t, ctx, 15*time.Second, `[...document.querySelectorAll('a.tile')].every(e => e.dataset.state === 'live')`)
+	until(t, ctx, time.Minute, `[...document.querySelectorAll('a.tile')].every(e => e.dataset.state === 'live')`)
 	return ctx
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os/exec"
 	"sync"
 	"testing"
@@ -151,7 +152,7 @@ func (w *fakeWall) publish(n int) {
 			}
 			f := c.frames[n%len(c.frames)]
 			f.Stream, f.Seq, f.Arrived, f.Obscured = kind, uint64(n), w.clock.Mono(), w.obscured[t.Cell]
-			ev := Event{Cell: t.Cell, Frame: &f, UTC: w.clock.Wall()}
+			ev := Shot{Cell: t.Cell, View: kind, Frame: &f, UTC: w.clock.Wall()}
 			for feed := range w.feeds {
 				if kind == nvr.Tile || feed.enlarged == t.Cell {
 					feed.push(ev)
@@ -166,9 +167,12 @@ func (w *fakeWall) set(cell nvr.CellID, s State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.states[cell] = s
-	for f := range w.feeds {
-		f.push(Event{Cell: cell, State: &s})
-	}
+}
+
+func (w *fakeWall) States() map[nvr.CellID]State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.states)
 }
 
 func (w *fakeWall) obscure(cell nvr.CellID, c nvr.Cause) {
@@ -190,8 +194,6 @@ func (w *fakeWall) Subscribe() Feed {
 	f := &fakeFeed{wall: w, wake: make(chan struct{}, 1), wait: map[stream]bool{}}
 	for i, t := range w.tiles {
 		if t.Camera {
-			s := w.states[t.Cell]
-			f.push(Event{Cell: t.Cell, State: &s})
 			f.wait[stream{i, nvr.Tile}] = true
 		}
 	}
@@ -203,29 +205,27 @@ func (w *fakeWall) Subscribe() Feed {
 type fakeFeed struct {
 	wall     *fakeWall
 	wake     chan struct{}
-	queue    []Event         // guarded by wall.mu
+	queue    []Shot          // guarded by wall.mu
 	enlarged nvr.CellID      // guarded by wall.mu
 	wait     map[stream]bool // guarded by wall.mu; streams waiting for a key frame
 }
 
 // push is called with wall.mu held.
-func (f *fakeFeed) push(ev Event) {
-	if ev.Frame != nil {
-		var id stream
-		for i, t := range f.wall.tiles {
-			if t.Cell == ev.Cell {
-				id = stream{i, ev.Frame.Stream}
-			}
+func (f *fakeFeed) push(ev Shot) {
+	var id stream
+	for i, t := range f.wall.tiles {
+		if t.Cell == ev.Cell {
+			id = stream{i, ev.View}
 		}
-		if len(f.queue) > len(f.wall.tiles)*f.wall.small.rate {
-			f.wait[id] = true
-			return
-		}
-		if f.wait[id] && !ev.Frame.Key {
-			return
-		}
-		delete(f.wait, id)
 	}
+	if len(f.queue) > len(f.wall.tiles)*f.wall.small.rate {
+		f.wait[id] = true
+		return
+	}
+	if f.wait[id] && !ev.Frame.Key {
+		return
+	}
+	delete(f.wait, id)
 	f.queue = append(f.queue, ev)
 	select {
 	case f.wake <- struct{}{}:
@@ -233,7 +233,7 @@ func (f *fakeFeed) push(ev Event) {
 	}
 }
 
-func (f *fakeFeed) Next(ctx context.Context) (Event, error) {
+func (f *fakeFeed) Next(ctx context.Context) (Shot, error) {
 	for {
 		f.wall.mu.Lock()
 		if len(f.queue) > 0 {
@@ -246,7 +246,7 @@ func (f *fakeFeed) Next(ctx context.Context) (Event, error) {
 		select {
 		case <-f.wake:
 		case <-ctx.Done():
-			return Event{}, ctx.Err()
+			return Shot{}, ctx.Err()
 		}
 	}
 }

@@ -136,24 +136,15 @@ func (sc *screen) write(ctx context.Context, kind websocket.MessageType, b []byt
 // show sends what the feed gives.
 func (sc *screen) show(ctx context.Context) error {
 	for {
-		ev, err := sc.feed.Next(ctx)
+		shot, err := sc.feed.Next(ctx)
 		if err != nil {
 			return fmt.Errorf("feed: %w", err)
 		}
-		tile, ok := sc.server.index[ev.Cell]
+		tile, ok := sc.server.index[shot.Cell]
 		if !ok {
 			continue // a cell that is on no wall
 		}
-		switch {
-		case ev.State != nil:
-			err = sc.say(ctx, said{
-				Kind: "state", Tile: &tile, Cause: uint8(ev.State.Cause), Detail: ev.State.Detail,
-				Since: milliseconds(ev.State.Since), NotChanging: ev.State.NotChanging,
-			})
-		case ev.Frame != nil:
-			err = sc.picture(ctx, tile, ev)
-		}
-		if err != nil {
+		if err := sc.picture(ctx, tile, shot); err != nil {
 			return err
 		}
 	}
@@ -161,29 +152,34 @@ func (sc *screen) show(ctx context.Context) error {
 
 // picture sends one picture, or skips it while the screen is behind: pictures that queue up on
 // their way would be old when they are painted.
-func (sc *screen) picture(ctx context.Context, tile int, ev Event) error {
-	id := stream{tile, ev.Frame.Stream}
+func (sc *screen) picture(ctx context.Context, tile int, shot Shot) error {
+	id := stream{tile, shot.View}
 	now := sc.server.cfg.Clock.Mono()
 	if sc.window.behind(now) {
 		sc.needKey[id] = true
 		return nil
 	}
-	if sc.needKey[id] && !ev.Frame.Key {
+	if sc.needKey[id] && !shot.Frame.Key {
 		return nil
 	}
 	delete(sc.needKey, id)
-	_, east := ev.UTC.In(sc.server.london).Zone()
-	sc.buf = appendFrame(sc.buf[:0], tile, ev, time.Duration(east)*time.Second)
+	_, east := shot.UTC.In(sc.server.london).Zone()
+	sc.buf = appendFrame(sc.buf[:0], tile, shot, time.Duration(east)*time.Second)
 	sc.window.sent(now)
 	return sc.write(ctx, websocket.MessageBinary, sc.buf)
 }
 
-// beat tells the page four times a second that the server lives, and what its clock says.
+// beat tells the page four times a second that the server lives, what its clock says, and what is
+// new about the cells.
 func (sc *screen) beat(ctx context.Context) error {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
+	told := map[nvr.CellID]State{}
 	for {
 		if err := sc.say(ctx, said{Kind: "beat", Mono: milliseconds(sc.server.cfg.Clock.Mono())}); err != nil {
+			return err
+		}
+		if err := sc.states(ctx, told); err != nil {
 			return err
 		}
 		select {
@@ -192,6 +188,26 @@ func (sc *screen) beat(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// states sends the states that differ from what the page was told.
+func (sc *screen) states(ctx context.Context, told map[nvr.CellID]State) error {
+	now := sc.server.cfg.Wall.States()
+	for i, t := range sc.server.tiles {
+		st, known := now[t.Cell]
+		if was, ok := told[t.Cell]; !known || ok && was == st {
+			continue
+		}
+		told[t.Cell] = st
+		err := sc.say(ctx, said{
+			Kind: "state", Tile: &i, Cause: uint8(st.Cause), Detail: st.Detail,
+			Since: milliseconds(st.Since), NotChanging: st.NotChanging,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listen reads what the page says. A message that makes no sense ends the connection.

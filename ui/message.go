@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"custody-nvr/nvr"
@@ -22,16 +23,16 @@ const (
 var startCode = []byte{0, 0, 0, 1}
 
 // appendFrame appends the message of one picture to b. offset is civil time minus UTC.
-func appendFrame(b []byte, tile int, ev Event, offset time.Duration) []byte {
-	f := ev.Frame
+func appendFrame(b []byte, tile int, shot Shot, offset time.Duration) []byte {
+	f := shot.Frame
 	var flags, obscured byte
 	if f.Key {
 		flags |= flagKey
 	}
-	if f.Stream == nvr.Archive {
+	if shot.View == nvr.Archive {
 		flags |= flagArchive
 	}
-	if ev.ClockUnsure {
+	if shot.ClockUnsure {
 		flags |= flagClockUnsure
 	}
 	obscured = byte(f.Obscured)
@@ -43,7 +44,7 @@ func appendFrame(b []byte, tile int, ev Event, offset time.Duration) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(tile))
 	b = binary.BigEndian.AppendUint16(b, uint16(params))
 	b = binary.BigEndian.AppendUint64(b, uint64(f.Arrived.Microseconds()))
-	b = binary.BigEndian.AppendUint64(b, uint64(ev.UTC.UnixMilli()))
+	b = binary.BigEndian.AppendUint64(b, uint64(shot.UTC.UnixMilli()))
 	b = binary.BigEndian.AppendUint16(b, uint16(int16(offset/time.Minute)))
 	b = binary.BigEndian.AppendUint16(b, 0)
 	b = binary.BigEndian.AppendUint32(b, uint32(f.Seq))
@@ -62,7 +63,7 @@ func appendFrame(b []byte, tile int, ev Event, offset time.Duration) []byte {
 type Picture struct {
 	Tile        int
 	Key         bool
-	Stream      nvr.Stream
+	View        nvr.Stream
 	ClockUnsure bool
 	Obscured    nvr.Cause
 	Arrived     time.Duration
@@ -84,11 +85,14 @@ func ParsePicture(b []byte) (Picture, error) {
 	if b[1]&^(flagKey|flagArchive|flagClockUnsure) != 0 || b[3] != 0 || b[26] != 0 || b[27] != 0 {
 		return Picture{}, errors.New("picture message sets bits that mean nothing")
 	}
+	if arrived := binary.BigEndian.Uint64(b[8:]); arrived > math.MaxInt64/1000 {
+		return Picture{}, fmt.Errorf("picture message says that it arrived %d microseconds after the start", arrived)
+	}
 	params := int(binary.BigEndian.Uint16(b[6:]))
 	p := Picture{
 		Tile:        int(binary.BigEndian.Uint16(b[4:])),
 		Key:         b[1]&flagKey != 0,
-		Stream:      nvr.Tile,
+		View:        nvr.Tile,
 		ClockUnsure: b[1]&flagClockUnsure != 0,
 		Obscured:    nvr.Cause(b[2]),
 		Arrived:     time.Duration(binary.BigEndian.Uint64(b[8:])) * time.Microsecond,
@@ -98,7 +102,7 @@ func ParsePicture(b []byte) (Picture, error) {
 		AnnexB:      b[frameHeader:],
 	}
 	if b[1]&flagArchive != 0 {
-		p.Stream = nvr.Archive
+		p.View = nvr.Archive
 	}
 	if params > len(p.AnnexB) || p.Key != (params > 0) {
 		return Picture{}, fmt.Errorf("picture message says %d bytes of parameter sets", params)

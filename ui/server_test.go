@@ -22,14 +22,15 @@ import (
 // emptyWall has cells and no pictures.
 type emptyWall []Tile
 
-func (w emptyWall) Tiles() []Tile { return w }
-func (emptyWall) Subscribe() Feed { return emptyFeed{} }
+func (w emptyWall) Tiles() []Tile              { return w }
+func (emptyWall) States() map[nvr.CellID]State { return nil }
+func (emptyWall) Subscribe() Feed              { return emptyFeed{} }
 
 type emptyFeed struct{}
 
-func (emptyFeed) Next(ctx context.Context) (Event, error) { <-ctx.Done(); return Event{}, ctx.Err() }
-func (emptyFeed) Enlarge(nvr.CellID)                      {}
-func (emptyFeed) Close()                                  {}
+func (emptyFeed) Next(ctx context.Context) (Shot, error) { <-ctx.Done(); return Shot{}, ctx.Err() }
+func (emptyFeed) Enlarge(nvr.CellID)                     {}
+func (emptyFeed) Close()                                 {}
 
 func newServer(t testing.TB) *Server {
 	t.Helper()
@@ -227,7 +228,9 @@ func TestServesThisMachineOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = newServer(t).Serve(t.Context(), l)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	err = newServer(t).Serve(ctx, l)
 	if err == nil || !strings.Contains(err.Error(), "no log-in") || !strings.Contains(err.Error(), "127.0.0.1:") {
 		t.Errorf("got %v", err)
 	}
@@ -313,6 +316,11 @@ func TestFloodOfConnectionsDoesNotStopTheWall(t *testing.T) {
 			t.Fatal("the open wall:", err)
 		}
 	}
+	s.mu.Lock()
+	if len(s.waiting) > maxWaiting {
+		t.Errorf("%d connections wait", len(s.waiting))
+	}
+	s.mu.Unlock()
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("four messages took %s", took)
 	}

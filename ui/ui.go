@@ -26,38 +26,42 @@ type Tile struct {
 type Wall interface {
 	// Tiles are the cells in the order of the wall. The list does not change while a Server runs.
 	Tiles() []Tile
-	// Subscribe opens a feed of all cells' small pictures. A feed must begin with the current
-	// State of every cell that has a camera, and each cell's pictures with a key frame.
+	// States says what is known about every cell that has a camera. It is asked four times a second
+	// for each screen.
+	States() map[nvr.CellID]State
+	// Subscribe opens a feed of all cells' small pictures. Each cell's begin with a key frame.
 	Subscribe() Feed
 }
 
 // A Feed is one screen's view of the wall. Next is called from one goroutine, Enlarge and Close
 // from others. A feed whose reader is slow skips to the next key frame; it never holds up anybody.
 type Feed interface {
-	// Next blocks until there is something new, or ctx ends.
-	Next(ctx context.Context) (Event, error)
+	// Next blocks until there is a picture, or ctx ends. An error ends the screen's connection, and
+	// the screen makes another.
+	Next(ctx context.Context) (Shot, error)
 	// Enlarge adds the archive-quality pictures of one cell to the feed, beginning with a key
 	// frame, in place of those of the cell enlarged before; "" ends it.
 	Enlarge(cell nvr.CellID)
 	Close()
 }
 
-// An Event is either a picture or a change of state of one cell: exactly one of Frame and State
-// is set.
-type Event struct {
-	Cell  nvr.CellID
-	Frame *nvr.Frame
+// A Shot is one picture of one cell.
+type Shot struct {
+	Cell nvr.CellID
+	// View is where the picture is to be shown: Tile, or Archive for the enlarged cell. A small
+	// camera has no tile stream of its own; its archive frames are its tile then.
+	View  nvr.Stream
+	Frame *nvr.Frame // is not changed
 	// UTC is the recorder's stamp of Frame: when the picture was captured.
 	UTC time.Time
 	// ClockUnsure marks a stamp that the recorder could not vouch for.
 	ClockUnsure bool
-	State       *State
 }
 
 // A State says what the recorder knows about a cell apart from its pictures.
 type State struct {
-	// Cause is Recorded while all is well. As long as it is anything else the tile alarms, so a
-	// source must send the State of recovery too.
+	// Cause is Recorded while all is well. An obscured Cause takes the picture off the tile for as
+	// long as it stands; a missing one gives the reason once the last picture is too old.
 	Cause  nvr.Cause
 	Detail string        // one line for staff: what happened and what to do next
 	Since  time.Duration // by Clock.Mono

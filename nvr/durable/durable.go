@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -99,8 +100,11 @@ func Remove(root *os.Root, name string) error {
 //
 //	for each missing level: mkdirat(0750), openat(parent), fsync(parent)
 func MkdirAll(root *os.Root, name string) error {
-	if name == "." || name == "" {
+	if name == "." {
 		return nil
+	}
+	if !filepath.IsLocal(name) {
+		return fmt.Errorf("make folder %q: leads out of its root", name)
 	}
 	if st, err := root.Lstat(name); err == nil && st.IsDir() {
 		return nil

@@ -24,6 +24,10 @@ type Decoded struct {
 }
 
 // A Decoder turns access units into pictures, in one thread.
+//
+// BUG(codec): libavcodec does not notice when the inside of an H.265 slice is cut short or changed,
+// nor that a slice other than the first is missing: H.265 has no marks for it. What RTP lost must
+// therefore always be told by Lost.
 type Decoder struct {
 	kind   Kind
 	limits Limits
@@ -69,7 +73,6 @@ func NewDecoder(kind Kind, limits Limits) (*Decoder, error) {
 	// decided here; cropping is done here, to the sample.
 	d.ctx.SetFlags(d.ctx.Flags() | ff.AVCodecFlagOutputCorrupt | ff.AVCodecFlagUnaligned)
 	d.ctx.SetApplyCropping(0)
-	d.ctx.SetErrRecognition(ff.AVEfExplode)
 	d.ctx.SetPktTimebase(ff.AVMakeQ(1, 1))
 	if _, err := ff.AVCodecOpen2(d.ctx, codec, nil); err != nil {
 		d.Close()
@@ -176,6 +179,15 @@ func (d *Decoder) send(p *picture, pts time.Duration, show func(Decoded) error) 
 	if err := d.fill(p); err != nil {
 		return err
 	}
+	// In progressive H.264 libavcodec conceals errors and says so with the picture, which is soon
+	// enough where pictures come out as they go in. Elsewhere it is asked to give up, so that nothing
+	// that builds on the picture is shown before it. It then also gives up over pictures that are
+	// missing rightly, before a recovery point: such a stream is clean one recovery point later.
+	strict := 0
+	if d.kind == H265 || p.stream.interlaced || d.ctx.HasBFrames() > 0 || p.stream.reorder > 0 {
+		strict = ff.AVEfExplode
+	}
+	d.ctx.SetErrRecognition(strict)
 	d.pkt.SetPts(seq)
 	d.pkt.SetDts(ff.AVNoptsValue)
 	_, err := ff.AVCodecSendPacket(d.ctx, d.pkt)

@@ -189,7 +189,7 @@ func parsePPS264(nal []byte) (*pps264, error) {
 
 type slice264 struct {
 	idr, ref, field, bottom, intra bool
-	first, frameNum                int
+	first, frameNum, pocLsb        int
 	sps                            *sps264
 }
 
@@ -216,6 +216,12 @@ func parseSlice264(nal []byte, spss map[int]*sps264, ppss map[int]*pps264) (slic
 	sl.frameNum = r.u(sl.sps.frameNumBits)
 	if !sl.sps.frameMbsOnly && r.flag() {
 		sl.field, sl.bottom = true, r.flag()
+	}
+	if sl.idr {
+		r.ue() // idr_pic_id
+	}
+	if sl.sps.pocType == 0 {
+		sl.pocLsb = r.u(sl.sps.pocLsbBits)
 	}
 	if r.bad {
 		return sl, damaged("H.264 slice header of %d bytes", len(nal))

@@ -30,6 +30,8 @@ type Inspector struct {
 	changed  bool     // a parameter set of this access unit is new
 	carried  *picture // begun, without a slice yet
 
+	prevPOC int // of the last picture that counts for the high bits
+
 	// H.264: the picture before.
 	started   bool
 	prevRef   int // frame_num of the last reference picture
@@ -37,8 +39,7 @@ type Inspector struct {
 	prevLow   bool // it was a bottom field
 
 	// H.265: what may be referred to.
-	held    map[int]bool // by POC
-	prevPOC int          // of the last picture that counts for the high bits
+	held    map[int]bool // by picture order count
 	skipped bool         // RASL pictures have nothing to build on
 	ended   bool         // an end of sequence came
 }
@@ -63,7 +64,7 @@ func (in *Inspector) Look(au [][]byte) (Info, error) {
 			info.Key = p.key
 			info.Recovery = max(p.sei.recovery, -1)
 		}
-		info.Gap = info.Gap || p.gap
+		info.Gap = info.Gap || p.gap || p.part
 	}
 	return info, err
 }
@@ -78,10 +79,13 @@ type picture struct {
 	leading    bool // RASL: may build on pictures before the key picture it follows
 	second     bool // field of a picture
 	intra      bool
-	gap        bool
+	gap        bool // a picture before it is missing
+	part       bool // some of its own slices are missing
 	sei        sei
-	order      int // frame_num or POC
-	orders     int // frame_num counts modulo this; 0: POC
+	poc        int // in the order of showing, counted since the last IDR
+	pocUnknown bool
+	frameNum   int // H.264 only, modulo frameNums
+	frameNums  int
 }
 
 // maxCarried bounds the parameter sets that wait for their picture.
@@ -195,7 +199,7 @@ func (in *Inspector) unit264(nal []byte, cur *picture, pics *[]*picture) (*pictu
 	case h264Slice, h264IDR:
 		sl, err := parseSlice264(nal, in.sps264, in.pps264)
 		if err != nil {
-			cur.gap = true
+			cur.part = cur.stream != nil
 			return cur, err
 		}
 		if sl.first == 0 {
@@ -220,15 +224,51 @@ func (in *Inspector) begin264(sl slice264, cur *picture) {
 	cur.stream, cur.slicesFrom = &sl.sps.stream, len(cur.units)
 	cur.key = sl.idr
 	mod := 1 << sl.sps.frameNumBits
-	cur.order, cur.orders = sl.frameNum, mod
+	cur.frameNum, cur.frameNums = sl.frameNum, mod
 	cur.second = in.started && !sl.idr && sl.field && in.prevField && sl.bottom != in.prevLow && sl.frameNum == in.prevRef
 	follows := in.started && (sl.sps.gapsAllowed || sl.frameNum == (in.prevRef+1)%mod)
-	cur.gap = cur.gap || !sl.idr && !cur.second && !follows || sl.first != 0
+	cur.gap = cur.gap || !sl.idr && !cur.second && !follows
+	cur.part = cur.part || sl.first != 0
+	in.order264(sl, cur)
 	in.started = true
 	in.prevField, in.prevLow = sl.field, sl.bottom
 	if sl.ref {
 		in.prevRef = sl.frameNum
 	}
+}
+
+// order264 derives the picture order count (8.2.1). Type 2 has no other order than that of coding;
+// type 1 is not worked out, for no camera is known to use it.
+func (in *Inspector) order264(sl slice264, cur *picture) {
+	switch sl.sps.pocType {
+	case 0:
+		if sl.idr {
+			in.prevPOC = 0
+		}
+		cur.poc = nearest(sl.pocLsb, in.prevPOC, sl.sps.pocLsbBits)
+		if sl.ref {
+			in.prevPOC = cur.poc
+		}
+	case 1:
+		cur.pocUnknown = true
+	default:
+		in.prevPOC++
+		cur.poc = in.prevPOC
+	}
+}
+
+// nearest completes the low bits of a picture order count to the number nearest to the one before.
+func nearest(lsb, before, bits int) int {
+	mod := 1 << bits
+	prev := before & (mod - 1)
+	poc := before - prev + lsb
+	switch {
+	case lsb < prev && prev-lsb >= mod/2:
+		poc += mod
+	case lsb > prev && lsb-prev > mod/2:
+		poc -= mod
+	}
+	return poc
 }
 
 func (in *Inspector) unit265(nal []byte, cur *picture, pics *[]*picture) (*picture, error) {
@@ -271,7 +311,7 @@ func (in *Inspector) unit265(nal []byte, cur *picture, pics *[]*picture) (*pictu
 	case typ <= h265RASLR || typ >= h265BLA && typ <= h265CRA:
 		sl, err := parseSlice265(nal, typ, in.sps265, in.pps265)
 		if err != nil {
-			cur.gap = true
+			cur.part = cur.stream != nil
 			return cur, err
 		}
 		if sl.first {
@@ -292,9 +332,7 @@ func (in *Inspector) begin265(sl slice265, typ, temporal int, cur *picture) {
 	cur.stream, cur.slicesFrom = &sl.sps.stream, len(cur.units)
 	cur.key = typ >= h265BLA
 	cur.leading = typ == h265RASLN || typ == h265RASLR
-	if !sl.first { // its first slice is lost
-		cur.gap = true
-	}
+	cur.part = cur.part || !sl.first
 	fresh := typ >= h265BLA && typ < h265CRA || typ == h265CRA && in.ended
 	if cur.key {
 		in.skipped = fresh
@@ -302,17 +340,9 @@ func (in *Inspector) begin265(sl slice265, typ, temporal int, cur *picture) {
 	}
 	poc := sl.pocLsb
 	if !fresh {
-		mod := 1 << sl.sps.pocBits
-		prev := in.prevPOC & (mod - 1)
-		poc += in.prevPOC - prev
-		switch {
-		case sl.pocLsb < prev && prev-sl.pocLsb >= mod/2:
-			poc += mod
-		case sl.pocLsb > prev && sl.pocLsb-prev > mod/2:
-			poc -= mod
-		}
+		poc = nearest(sl.pocLsb, in.prevPOC, sl.sps.pocBits)
 	}
-	cur.order = poc
+	cur.poc = poc
 	held := map[int]bool{poc: true}
 	if !fresh {
 		for _, d := range slices.Concat(sl.refs.negative, sl.refs.positive) {

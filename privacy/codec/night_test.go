@@ -115,7 +115,7 @@ func TestSlowBreathingInTheDarkSurvives(t *testing.T) {
 	for _, swing := range []float64{1, 2} {
 		for _, sigma := range []float64{1, 3, 6} {
 			n := &night{noise: rand.New(rand.NewPCG(1, 2)), fps: 10, swing: swing, sigma: sigma}
-			left, kbit := nightEnergy(t, EncoderConfig{Size: nvr.Size{Width: 320, Height: 192}}, n, 8)
+			left, kbit := nightEnergy(t, EncoderConfig{Size: nvr.Size{Width: 160, Height: 96}}, n, 8)
 			t.Logf("swing %v, noise %v: %.1f %% left, %.0f kbit/s", swing, sigma, left*100, kbit)
 			if left < 0.8 {
 				t.Errorf("swing %v, noise %v: %.1f %% of the motion energy is left, want 80 %%", swing, sigma, left*100)

@@ -10,19 +10,20 @@ import (
 type trust struct {
 	next        int64
 	sent        map[int64]sent
-	lost        bool          // from here on nothing is clean
-	cleanFrom   time.Duration // pictures shown before this time are not, see recovery
-	skipLeading bool          // RASL pictures build on what was lost
+	lost        bool // from here on nothing is clean
+	cleanFrom   int  // pictures in the order of showing before this one are not, see recover
+	skipLeading bool // RASL pictures build on what was lost
+	rotation    int
 
 	// A recovery point on the way to its end.
 	running    bool
-	start, run int // order of the picture it stood at, and how far it runs
-	rotation   int
+	start, run int // frame_num or picture order count where it stood, and how far it runs
 }
 
 // sent is what is kept of a picture until the decoder shows it.
 type sent struct {
 	pts      time.Duration
+	poc      int
 	key      bool
 	second   bool // field; the picture comes out under the number of its first field
 	damaged  bool
@@ -33,8 +34,11 @@ type sent struct {
 // fields come two to a picture.
 const maxHeld = 64
 
+// always is before all pictures.
+const always = -1 << 62
+
 func newTrust() trust {
-	return trust{sent: map[int64]sent{}, lost: true, skipLeading: true, cleanFrom: -1 << 62}
+	return trust{sent: map[int64]sent{}, lost: true, skipLeading: true, cleanFrom: always}
 }
 
 func (t *trust) lose() {
@@ -46,14 +50,14 @@ func (t *trust) lose() {
 func (t *trust) admit(p *picture, pts time.Duration, kind Kind) int64 {
 	seq := t.next
 	t.next++
-	if p.gap && !p.key {
+	if p.part || p.gap && !p.key {
 		t.lose()
 	}
 	if p.key {
 		t.skipLeading = t.lost
-		t.lost, t.running, t.cleanFrom = p.gap, false, -1<<62
+		t.lost, t.running, t.cleanFrom = p.part, false, always
 	} else {
-		t.recover(p, pts)
+		t.recover(p)
 	}
 	if p.sei.display {
 		t.rotation = p.sei.rotation
@@ -61,7 +65,7 @@ func (t *trust) admit(p *picture, pts time.Duration, kind Kind) int64 {
 		t.rotation = 0
 	}
 	t.sent[seq] = sent{
-		pts: pts, key: p.key, second: p.second, damaged: t.lost || pts < t.cleanFrom,
+		pts: pts, poc: p.poc, key: p.key, second: p.second, damaged: t.lost || p.poc < t.cleanFrom,
 		geometry: p.stream.geometry(kind, t.rotation),
 	}
 	delete(t.sent, seq-maxHeld)
@@ -70,23 +74,27 @@ func (t *trust) admit(p *picture, pts time.Duration, kind Kind) int64 {
 
 // recover follows a recovery point while the stream is lost. Pictures are clean from the one at the
 // end of the run on, in the order of showing. One that claims to be clean at once must be intra.
-func (t *trust) recover(p *picture, pts time.Duration) {
-	if !t.lost {
+func (t *trust) recover(p *picture) {
+	if !t.lost || p.pocUnknown {
 		return
 	}
-	if !t.running && !p.gap && p.sei.recovery >= 0 && (p.sei.recovery > 0 || p.intra) {
-		t.running, t.start, t.run = true, p.order, p.sei.recovery
+	at := p.poc
+	if p.frameNums > 0 {
+		at = p.frameNum
+	}
+	if !t.running && !p.part && p.sei.recovery >= 0 && (p.sei.recovery > 0 || p.intra) {
+		t.running, t.start, t.run = true, at, p.sei.recovery
 	}
 	if !t.running {
 		return
 	}
-	way := p.order - t.start
-	if p.orders > 0 {
-		way = (way + p.orders) % p.orders
+	way := at - t.start
+	if p.frameNums > 0 {
+		way = (way + p.frameNums) % p.frameNums
 	}
 	if way >= t.run {
 		t.lost, t.running = false, false
-		t.cleanFrom = pts
+		t.cleanFrom = p.poc
 	}
 }
 
@@ -94,6 +102,10 @@ func (t *trust) recover(p *picture, pts time.Duration) {
 func (t *trust) damage(seq int64) {
 	if t.sent[seq].second {
 		seq--
+	}
+	// What is shown before the end of a recovery is damaged already, and nothing after it builds on it.
+	if s, ok := t.sent[seq]; ok && s.damaged && !t.lost && s.poc < t.cleanFrom {
+		return
 	}
 	for i := seq; i < t.next; i++ {
 		s, ok := t.sent[i]

@@ -99,9 +99,26 @@ func (d *damage) clean(from time.Duration) {
 }
 
 // shown hands back the unit of a ticket, once. A ticket that was never given is not trusted.
+//
+// Pictures are shown in their order, so each takes the earliest media time and the earliest arrival
+// that wait. With B-frames arrivals are not in order of showing, and some cameras stamp their units
+// in decoding order as well (FAULTS F-29). Without them both are its own. What is older than a key
+// picture that is shown is never going to be.
 func (d *damage) shown(t ticket) unit {
-	u := d.pending[t]
+	u, known := d.pending[t]
 	delete(d.pending, t)
+	if !known {
+		return u
+	}
+	for o, w := range d.pending {
+		if u.key && o < t {
+			delete(d.pending, o)
+			continue
+		}
+		w.pts, u.pts = max(w.pts, u.pts), min(w.pts, u.pts)
+		w.arrived, u.arrived = max(w.arrived, u.arrived), min(w.arrived, u.arrived)
+		d.pending[o] = w
+	}
 	return u
 }
 

@@ -78,3 +78,23 @@ func TestPendingUnitsAreBounded(t *testing.T) {
 		t.Errorf("%d units pending, want at most %d", len(d.pending), maxPending)
 	}
 }
+
+func TestStampsInDecodingOrderAreSorted(t *testing.T) {
+	// I P B B as decoded, shown I B B P; the camera stamps 0 1 2 3 in decoding order.
+	for _, stamps := range [][4]int{{0, 1, 2, 3}, {0, 3, 1, 2}} {
+		d := newDamage()
+		var tickets []ticket
+		for i, s := range stamps {
+			info := plain
+			if i == 0 {
+				info = idr
+			}
+			tickets = append(tickets, d.look(info, time.Duration(s), 1, false))
+		}
+		for want, i := range []int{0, 2, 3, 1} {
+			if u := d.shown(tickets[i]); u.pts != time.Duration(want) {
+				t.Errorf("stamps %v: picture %d is shown at %d, want %d", stamps, i, u.pts, want)
+			}
+		}
+	}
+}

@@ -201,6 +201,7 @@ func TestParentRefusesBrokenMessages(t *testing.T) {
 		{"two messages", `{"status":{}}{"status":{}}`, "something after it"},
 		{"message for a child", `{"start":{}}`, "unknown field"},
 		{"unknown cause", `{"fault":{"cause":77}}`, "cause 77"},
+		{"cause that a child cannot know", `{"fault":{"cause":17}}`, "cause 17"},
 		{"no cause", `{"fault":{"detail":"x"}}`, "cause 0"},
 		{"unknown pace", `{"fault":{"cause":16,"pace":"fast"}}`, `pace "fast"`},
 		{"report of nothing", `{"report":{}}`, "fingerprint of 0 bytes"},

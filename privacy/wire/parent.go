@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,6 +59,9 @@ func (p *Parent) Receive() (ToParent, error) {
 	}
 	return decode(b, (*ToParent).Validate)
 }
+
+// SetReadDeadline bounds a Receive, also one that runs already.
+func (p *Parent) SetReadDeadline(t time.Time) error { return p.s.file.SetReadDeadline(t) }
 
 // Close ends the pair, and with it the child.
 func (p *Parent) Close() error { return p.s.file.Close() }

@@ -29,6 +29,9 @@ func (a *Archive) openIndex() error {
 		if err := durable.Rename(a.state, indexName, aside); err != nil {
 			return fmt.Errorf("set broken index aside: %w", err)
 		}
+		if err := durable.Remove(a.state, indexName+brokenMark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set broken index aside: %w", err)
+		}
 		if x, err = openIndex(a.cfg.State, a.cfg.Suite, a.log); err != nil {
 			return err
 		}
@@ -108,7 +111,9 @@ func (a *Archive) takeIn(all bool) error {
 		}
 	}
 	for cam, files := range byCam {
-		a.replay(cam, files)
+		if err := a.replay(cam, files); err != nil {
+			return err
+		}
 	}
 	now := a.cfg.Clock.Wall().UTC()
 	for _, cam := range slices.Clone(a.index.order) {
@@ -167,14 +172,10 @@ func (a *Archive) walk(root *os.Root, v *volume, all bool, since time.Time, know
 				if !f.Type().IsRegular() || !strings.HasSuffix(name, ".mp4") {
 					continue
 				}
-				fd, err := readFound(root, name, known)
-				switch {
-				case err != nil:
-					a.log.Warn("a file is left alone: it is no segment", "file", path.Join(v.path, name), "err", err)
-				case fd == nil:
-				case fd.head.Camera != cam || fd.head.Volume != v.id || fd.row.Name(cam) != name:
-					a.log.Warn("a file is left alone: it belongs elsewhere", "file", path.Join(v.path, name), "segment", fd.row.ID)
-				default:
+				fd, err := readFound(root, name, cam, v.id, known)
+				if err != nil {
+					a.log.Warn("a file is left alone", "file", path.Join(v.path, name), "err", err)
+				} else if fd != nil {
 					byCam[cam] = append(byCam[cam], fd)
 				}
 			}
@@ -183,8 +184,9 @@ func (a *Archive) walk(root *os.Root, v *volume, all bool, since time.Time, know
 	return nil
 }
 
-// readFound verifies one file; nil where its segment is known.
-func readFound(root *os.Root, name string, known map[segment.ID]bool) (*found, error) {
+// readFound verifies one file; nil where its segment is known, an error where it is no footage of this
+// camera and volume.
+func readFound(root *os.Root, name string, cam nvr.CameraID, volume [16]byte, known map[segment.ID]bool) (*found, error) {
 	f, err := root.Open(name)
 	if err != nil {
 		return nil, err
@@ -202,8 +204,14 @@ func readFound(root *os.Root, name string, known map[segment.ID]bool) (*found, e
 	if known[h.ID] {
 		return nil, nil
 	}
+	if h.Camera != cam || h.Volume != volume {
+		return nil, fmt.Errorf("it belongs to camera %s on volume %x", h.Camera, h.Volume)
+	}
 	fd := &found{head: h, next: 1 << 63, row: Row{ID: h.ID, State: StateTorn, Clock: h.Clock, Volume: h.Volume, Run: h.Run, Number: h.Number,
 		Start: h.Start, End: h.Start, Bytes: r.Offset(), MaskVersion: h.MaskVersion, Mask: h.Mask, Last: r.HeaderDigest()}}
+	if fd.row.Name(cam) != name {
+		return nil, fmt.Errorf("it is a copy of %s", fd.row.Name(cam))
+	}
 	for {
 		fr, d, err := r.Next()
 		if err == io.EOF || errors.Is(err, segment.ErrTorn) {
@@ -225,7 +233,7 @@ func readFound(root *os.Root, name string, known map[segment.ID]bool) (*found, e
 }
 
 // replay turns files into the events that they came from.
-func (a *Archive) replay(cam nvr.CameraID, files []*found) {
+func (a *Archive) replay(cam nvr.CameraID, files []*found) error {
 	slices.SortFunc(files, func(p, q *found) int {
 		if c := p.row.Start.Compare(q.row.Start); c != 0 {
 			return c
@@ -279,6 +287,7 @@ func (a *Archive) replay(cam nvr.CameraID, files []*found) {
 		edge = row.End
 	}
 	if err := a.index.commit(a.cfg.Clock.Wall()); err != nil {
-		a.log.Error("index refuses to write", "err", err) // its events stay for the next commit
+		return err
 	}
+	return nil
 }

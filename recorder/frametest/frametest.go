@@ -39,7 +39,8 @@ type Maker struct {
 	Spacing  time.Duration
 	Mask     nvr.MaskDigest
 	Obscured nvr.Cause
-	Pad      int // bytes of filler added to each slice: trailing zero words, which decoders skip
+	NoKeys   bool // only the first frame is a key frame
+	Pad      int  // bytes of filler added to each slice: trailing zero words, which decoders skip
 
 	units    []unit
 	sps, pps []byte
@@ -97,6 +98,9 @@ func (m *Maker) NewRun() {
 // Next returns the next frame; it arrived at the given monotonic time.
 func (m *Maker) Next(arrived time.Duration) nvr.Frame {
 	u := m.units[m.Seq%uint64(len(m.units))]
+	if m.NoKeys && m.Seq > 0 {
+		u = m.units[1]
+	}
 	f := nvr.Frame{Stream: nvr.Archive, Run: m.Run, Seq: m.Seq, Key: u.key, SourceKey: u.key, PTS: m.PTS, Arrived: arrived,
 		Mask: m.Mask, Obscured: m.Obscured, Size: Size, NALs: u.nals}
 	f.Figures.Sum = crc32.ChecksumIEEE(u.nals[0])

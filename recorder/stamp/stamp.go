@@ -81,6 +81,10 @@ const (
 	minSpacing = time.Millisecond
 )
 
+// Settling is how long after the first frame of a run its begin may still jump. Whoever writes a run
+// to disk waits for that long with its first pictures.
+const Settling = time.Second
+
 // A Stamper holds the time of one camera. The zero value is ready.
 type Stamper struct {
 	run   nvr.RunID
@@ -92,7 +96,6 @@ type Stamper struct {
 
 	// Of the run, all as Unix time in the system clock.
 	begin     time.Duration // in use
-	pts0      time.Duration
 	arrived0  time.Duration
 	low       [2]time.Duration // least begin of the last half window and of the current one
 	lows      int
@@ -110,7 +113,6 @@ type Stamper struct {
 	awaySince time.Duration // arrival of the first of them
 
 	last     time.Duration // UTC of the last frame
-	spacing  time.Duration // of the last two frames
 	stamped  bool
 	mark     State
 	floorEnd time.Duration // end of what was recorded before, see After
@@ -118,14 +120,6 @@ type Stamper struct {
 
 // After says that the camera has pictures up to end: later frames are not stamped before it.
 func (s *Stamper) After(end time.Time) { s.floorEnd = time.Duration(end.UnixNano()) }
-
-// Spacing is the nominal length of a frame: the distance of the last two.
-func (s *Stamper) Spacing() time.Duration {
-	if s.spacing <= 0 || s.spacing > 2*time.Second {
-		return 40 * time.Millisecond
-	}
-	return s.spacing
-}
 
 // Stamp gives f its time. wall and mono are both clocks now, read together; q is the quality of the
 // system clock.
@@ -189,7 +183,7 @@ func (s *Stamper) step(d time.Duration, out *Frame) {
 
 func (s *Stamper) start(f nvr.Frame, arrived time.Duration) {
 	s.run, s.begun = f.Run, true
-	s.pts0, s.arrived0 = f.PTS, arrived
+	s.arrived0 = arrived
 	s.lastArr, s.lastPTS = arrived, f.PTS-1
 	s.lastMedia = -time.Hour // the media time of another run does not count
 	s.begin = arrived - f.PTS
@@ -259,7 +253,7 @@ func (s *Stamper) slew(f nvr.Frame, cand, arrived time.Duration, out *Frame) {
 	}
 	s.low[1] = min(s.low[1], cand)
 	// Within the first second a run's begin is simply the least: nothing of it is on disk yet.
-	if arrived-s.arrived0 < settling && f.PTS-s.pts0 < 2*settling && !s.byArr {
+	if arrived-s.arrived0 < Settling && !s.byArr {
 		s.begin = min(s.begin, cand)
 		return
 	}
@@ -315,9 +309,6 @@ func (s *Stamper) set(f nvr.Frame, arrived time.Duration, out *Frame) {
 	}
 	if s.stamped && media <= s.lastMedia && !out.Cut {
 		media = s.lastMedia + minSpacing
-	}
-	if s.stamped && !out.Cut && s.lastMedia >= 0 {
-		s.spacing = media - s.lastMedia
 	}
 	s.last, s.lastMedia, s.lastPTS, s.lastArr, s.stamped = utc, media, f.PTS, arrived, true
 	out.UTC, out.Media = time.Unix(0, int64(utc)).UTC(), media

@@ -135,7 +135,6 @@ function readPicture(buffer) {
     obscured: view.getUint8(2),
     tile: view.getUint16(4),
     paramsLength: view.getUint16(6),
-    arrivedMicros: Number(view.getBigUint64(8)),
     arrived: Number(view.getBigUint64(8)) / 1000,
     utc: Number(view.getBigUint64(16)),
     offset: view.getInt16(24),

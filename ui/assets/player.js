@@ -1,7 +1,7 @@
 // One stream of H.264 onto one canvas, by WebCodecs.
 
-const MAX_QUEUE = 30; // pictures in the decoder; beyond it, skip to the next key picture
-const SILENT = 30; // pictures that went in while none came out: the decoder has died quietly
+const MAX_QUEUE = 75; // pictures in the decoder; beyond it, skip to the next key picture
+const SILENT = 75; // pictures that went in while none came out: the decoder has died quietly
 
 export class Player {
   constructor(canvas) {
@@ -12,6 +12,7 @@ export class Player {
     this.needKey = true;
     this.about = new Map(); // decoder timestamp -> what the recorder said about that picture
     this.unanswered = 0;
+    this.count = 0; // the decoder's timestamps: only an order, ages come from elsewhere
     this.ready = null; // {frame: VideoFrame, about}: decoded, to be painted next
     this.newest = null; // about the newest good picture that came out of the decoder
     this.onCanvas = null; // about the picture that stands on the canvas
@@ -24,10 +25,11 @@ export class Player {
     if (this.unanswered > SILENT) this.reset();
     if (!this.decoder || (this.needKey && !p.key)) return;
     this.needKey = false;
-    this.about.set(p.arrivedMicros, p);
+    const timestamp = ++this.count;
+    this.about.set(timestamp, p);
     this.unanswered++;
     try {
-      this.decoder.decode(new EncodedVideoChunk({ type: p.key ? 'key' : 'delta', timestamp: p.arrivedMicros, data: p.data }));
+      this.decoder.decode(new EncodedVideoChunk({ type: p.key ? 'key' : 'delta', timestamp, data: p.data }));
     } catch {
       this.reset();
     }

@@ -4,7 +4,7 @@
 // Milliseconds. The wall must say DELAYED once a picture is older than 1.5 s and take it away at
 // 3.0 s at the latest. It looks ten times a second and needs a moment to paint, so it acts early.
 export const DELAYED_AFTER = 1400;
-export const GONE_AFTER = 2700;
+export const GONE_AFTER = 2600;
 export const NO_LINK_AFTER = 1900; // without a heartbeat; the rule says 2 s
 const FIRST_PICTURE_WITHIN = 3000; // after the page connected
 

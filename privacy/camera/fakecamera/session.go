@@ -24,7 +24,6 @@ type session struct {
 	// owned by run
 	id      string
 	ids     int
-	logins  int
 	staled  int
 	nonce   string
 	playing bool
@@ -33,7 +32,8 @@ type session struct {
 	udp     *udpPath
 
 	lastSign atomic.Int64 // of life of the client, ns since 1970
-	writing  sync.Mutex   // conn
+	writing  sync.Mutex   // conn and mutator
+	mutator  *mutator
 }
 
 // udpPath is where the video goes over UDP.
@@ -102,6 +102,11 @@ func (s *session) run() {
 func (s *session) write(b []byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if s.mutator != nil {
+		if b = s.mutator.mutate(b); b == nil {
+			s.conn.Close()
+		}
+	}
 	s.raw.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	_, err := s.conn.Write(b)
 	return err
@@ -198,9 +203,13 @@ func (s *Script) description() string {
 		text += "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 PCMA/8000\r\na=control:track=audio\r\n"
 	}
 	if !s.NoVideo {
-		text += "m=video 0 RTP/AVP 96\r\na=rtpmap:96 " + strings.ToUpper(s.kind()) + "/90000\r\na=control:track=video\r\n"
+		pt := "96"
+		if s.Packets != nil {
+			pt = strconv.Itoa(int(s.Packets[0][1] & 0x7f))
+		}
+		text += "m=video 0 RTP/AVP " + pt + "\r\na=rtpmap:" + pt + " " + strings.ToUpper(s.kind()) + "/90000\r\na=control:track=video\r\n"
 		if p := s.parameters(); p != "" && !s.NoParameters {
-			text += "a=fmtp:96 " + p + "\r\n"
+			text += "a=fmtp:" + pt + " " + p + "\r\n"
 		}
 	}
 	if s.Metadata {

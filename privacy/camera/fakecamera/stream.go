@@ -43,7 +43,8 @@ func (s *session) send() {
 			p.source, p.position, p.sent = knobs.source, 0, 0
 			p.base = p.last + frame(&script)
 		}
-		silent := knobs.frozen || knobs.hole || knobs.rtcpOnly || p.position >= len(script.Units)
+		silent := knobs.frozen || knobs.hole || knobs.rtcpOnly || p.position >= max(len(script.Units), len(script.Packets)) ||
+			script.Window > 0 && p.sent-knobs.took >= script.Window
 		if silent || time.Now().Before(due) {
 			wait := time.Until(due)
 			if silent {
@@ -64,11 +65,30 @@ func (s *session) send() {
 			}
 			continue
 		}
+		if script.Packets != nil {
+			if p.captured(script.Packets[p.position]) != nil {
+				return
+			}
+			if script.Packets[p.position][1]&0x80 != 0 {
+				p.sent++
+			}
+			p.position++
+			due = due.Add(time.Millisecond)
+			continue
+		}
 		if p.unit(&script, knobs) != nil {
 			return
 		}
 		due = due.Add(frame(&script))
 	}
+}
+
+// captured sends a packet as it is.
+func (p *stream) captured(b []byte) error {
+	if p.udp == nil {
+		return p.write(interleaved(p.channel, b))
+	}
+	return p.datagram(b)
 }
 
 // life is when the client last sent a request.

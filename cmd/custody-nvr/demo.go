@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"custody-nvr/configs"
+	"custody-nvr/nvr"
+)
+
+// What a demo keeps: enough to look at, never enough to fill a disk.
+const (
+	demoKeep     = time.Hour
+	demoMaxBytes = 4 << 30
+)
+
+func newDemo(stdout, stderr io.Writer) *cobra.Command {
+	d := demo{stdout: stdout, stderr: stderr}
+	c := &cobra.Command{
+		Use: "demo", Short: "Run a whole simulated suite on this machine",
+		Long: `Starts drawn cell cameras in a process of their own, a recorder that masks and records
+them, and the live wall. Nothing leaves this machine. Ctrl-C ends it.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
+	}
+	c.Flags().StringVar(&d.dir, "dir", "", "keep the demo's state and footage in this folder (default: a temporary one, removed at the end)")
+	c.Flags().StringVar(&d.listen, "listen", configs.DefaultListen, "address of the wall; this machine's own only")
+	c.Flags().IntVar(&d.cells, "cells", 6, "number of cells with a camera, 1 to 32; above six the cameras send 640x360")
+	c.Flags().StringVar(&d.clip, "clip", "", "stream this H.264 or H.265 file (.h264, .h265, .mp4) instead of the drawn cells")
+	return c
+}
+
+// A demo is a simulated suite: its own cameras, then the same recorder as everywhere.
+type demo struct {
+	dir, listen, clip string
+	cells             int
+	stdout, stderr    io.Writer
+}
+
+func (d *demo) run(ctx context.Context) error {
+	if d.cells < 1 || d.cells > 32 {
+		return errUsage{fmt.Errorf("--cells %d: a demo has 1 to 32 cells", d.cells)}
+	}
+	dir, done, err := d.folder()
+	if err != nil {
+		return err
+	}
+	defer done()
+	fmt.Fprintf(d.stderr, "Drawing %d cells ...\n", d.cells)
+	cams, err := startDemoCameras(ctx, d.cells, d.clip, d.stderr)
+	if err != nil {
+		return err
+	}
+	defer cams.Close()
+	suite, err := demoSuite(dir, d.listen, cams)
+	if err != nil {
+		return err
+	}
+	m := &Main{Suite: suite, Demo: true, Keep: demoKeep, MaxBytes: demoMaxBytes, Log: newLog(d.stderr)}
+	if err := m.Open(); err != nil {
+		return err
+	}
+	d.welcome(m.Addr(), dir, cams.Cells)
+	err = m.Run(ctx)
+	return errors.Join(err, m.Close())
+}
+
+// folder is where the demo lives, and how to clean it away.
+func (d *demo) folder() (dir string, done func(), err error) {
+	if d.dir == "" {
+		dir, err = os.MkdirTemp("", "custody-nvr-demo-")
+		return dir, func() {
+			if err := os.RemoveAll(dir); err != nil {
+				fmt.Fprintf(d.stderr, "custody-nvr: the demo's folder could not be removed: %v\n", err)
+			}
+		}, err
+	}
+	if dir, err = filepath.Abs(d.dir); err != nil {
+		return "", nil, err
+	}
+	return dir, func() {}, os.MkdirAll(dir, 0o700)
+}
+
+func (d *demo) welcome(addr, dir string, cells []demoCell) {
+	size := cells[0].Size
+	fmt.Fprintf(d.stdout, "The live wall: http://%s/\n", addr)
+	fmt.Fprintf(d.stdout, `
+This is a simulated suite: %d cells, %v each, masked before anything is written.
+  - Open the wall. The grey block in each cell is the mask: the WC lies under it.
+  - Click a cell, or Tab to it and press Enter, for the full picture; Esc goes back.
+  - Footage is in %s, a fragment a second, ten minutes a file; any player opens it.
+  - Kill a masker (pgrep -f 'custody-nvr masker'): its cell says so and comes back.
+  - It keeps one hour within 4 GiB. Ctrl-C ends it.
+`, len(cells), size, filepath.Join(dir, "archive"))
+	if len(cells) > 6 {
+		fmt.Fprintf(d.stdout, "More than six cells: the cameras send %v so that two processor cores are enough.\n", size)
+	}
+}
+
+// A demoCell is what the camera process says of one of its cells.
+type demoCell struct {
+	ID   nvr.CellID   `json:"id"`
+	Path string       `json:"path"`
+	Size nvr.Size     `json:"size"`
+	WC   [][2]float64 `json:"wc"` // polygon around the WC, in fractions; empty where none is drawn
+}
+
+// demoCameras is the process with the cameras. It ends when its standard input does.
+type demoCameras struct {
+	Address string     `json:"address"`
+	Cells   []demoCell `json:"cells"`
+
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+func startDemoCameras(ctx context.Context, cells int, clip string, stderr io.Writer) (*demoCameras, error) {
+	args := []string{"democamera", "--cells", fmt.Sprint(cells)}
+	if clip != "" {
+		args = append(args, "--clip", clip)
+	}
+	c := &demoCameras{cmd: exec.Command("/proc/self/exe", args...)}
+	c.cmd.Stderr = stderr
+	stdin, err := c.cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start the demo's cameras: %w", err)
+	}
+	c.stdin = stdin
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start the demo's cameras: %w", err)
+	}
+	if err := c.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the demo's cameras: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { stdin.Close() })
+	defer stop()
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, c)
+	}
+	if err == nil && len(c.Cells) == 0 {
+		err = errors.New("they have no cells")
+	}
+	if err != nil {
+		c.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("the demo's cameras did not start: %w", err)
+	}
+	return c, nil
+}
+
+// Close ends the cameras and waits for them.
+func (c *demoCameras) Close() error {
+	c.stdin.Close()
+	return c.cmd.Wait()
+}
+
+// demoSuite writes the demo's suite file, and reads it back through the same strict parser as any.
+func demoSuite(dir, listen string, cams *demoCameras) (*configs.Suite, error) {
+	s := &configs.Suite{
+		Name: "Demo suite", State: filepath.Join(dir, "state"),
+		Network: configs.Network{Listen: listen},
+		Volumes: []configs.Volume{{ID: "archive", Path: filepath.Join(dir, "archive")}},
+	}
+	for i, c := range cams.Cells {
+		s.Cells = append(s.Cells, configs.Cell{ID: c.ID, Name: fmt.Sprintf("Cell %d", i+1)})
+		s.Cameras = append(s.Cameras, configs.Camera{
+			ID: nvr.CameraID(c.ID), Cell: c.ID, URL: "rtsp://" + cams.Address + c.Path, Mask: demoMask(c),
+		})
+	}
+	n := len(cams.Cells) + 1
+	s.Cells = append(s.Cells, configs.Cell{ID: nvr.CellID(fmt.Sprintf("cell-%02d", n)), Name: fmt.Sprintf("Cell %d", n)})
+	return writeSuite(filepath.Join(dir, "suite.yaml"), s)
+}
+
+// demoMask hides the drawn WC. Only where none is drawn does the demo declare that none is in view.
+func demoMask(c demoCell) *configs.Mask {
+	m := &configs.Mask{Version: 1, Picture: c.Size.String()}
+	if len(c.WC) == 0 {
+		m.NoToiletInView = &configs.NoToiletInView{DeclaredBy: "the demo", Reason: "no WC is drawn in this clip"}
+		return m
+	}
+	area := make([]configs.Point, len(c.WC))
+	for i, p := range c.WC {
+		area[i] = configs.Point(p)
+	}
+	m.Areas = [][]configs.Point{area}
+	return m
+}
+
+func writeSuite(path string, s *configs.Suite) (*configs.Suite, error) {
+	for _, v := range s.Volumes {
+		if err := os.MkdirAll(v.Path, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	text := append([]byte("# Written by custody-nvr demo at each start.\n"), s.Marshal()...)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return nil, fmt.Errorf("write the demo's suite file: %w", err)
+	}
+	suite, _, err := configs.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return &suite, nil
+}
