@@ -48,9 +48,9 @@ func (s scene) file(t testing.TB, name string) string {
 		checker = fmt.Sprintf("color=c=0x306030:s=%dx%d:r=10", w, h)
 	}
 	args := []string{"-v", "error", "-y",
-		"-f", "lavfi", "-i", fmt.Sprintf("testsrc2=s=%dx%d:r=10", s.size.Width, s.size.Height),
+		"-f", "lavfi", "-i", fmt.Sprintf("testsrc2=s=%dx%d:r=10", s.size.Width+s.size.Width&1, s.size.Height+s.size.Height&1),
 		"-f", "lavfi", "-i", checker,
-		"-filter_complex", fmt.Sprintf("[0][1]overlay=%d:%d:format=yuv444,format=%s", s.wc.x0, s.wc.y0, pix),
+		"-filter_complex", fmt.Sprintf("[0]format=yuv444p,crop=%d:%d:0:0:exact=1[odd];[odd][1]overlay=%d:%d:format=yuv444,format=%s", s.size.Width, s.size.Height, s.wc.x0, s.wc.y0, pix),
 		"-frames:v", fmt.Sprint(s.n)}
 	encoder := map[string][]string{
 		"h264": {"-c:v", "libx264", "-preset", "superfast", "-g", "10", "-bf", "0", "-crf", "18"},
@@ -108,12 +108,12 @@ func (r *rig) judge(s *screen, size nvr.Size, wc rect) (disk, live, tile verdict
 	r.t.Helper()
 	inside := wc.inset(4)
 	for _, f := range r.files("cell-01") {
-		for i, p := range decodeAll(r.t, "", f, nil, size) {
+		for i, p := range decodeRecorded(r.t, "", f, nil, size) {
 			disk.add(p, inside, filepath.Base(f), i)
 		}
 	}
 	for k, run := range s.runs(0, nvr.Archive) {
-		for i, p := range decodeAll(r.t, "h264", "-", run, size) {
+		for i, p := range decodeRecorded(r.t, "h264", "-", run, size) {
 			live.add(p, inside, fmt.Sprintf("live run %d", k), i)
 		}
 	}
@@ -126,7 +126,7 @@ func (r *rig) judge(s *screen, size nvr.Size, wc rect) (disk, live, tile verdict
 		wc.x1*tileSize.Width/size.Width - 4, wc.y1*tileSize.Height/size.Height - 4,
 	}
 	for k, run := range s.runs(0, nvr.Tile) {
-		for i, p := range decodeAll(r.t, "h264", "-", run, tileSize) {
+		for i, p := range decodeRecorded(r.t, "h264", "-", run, tileSize) {
 			tile.add(p, in, fmt.Sprintf("tile run %d", k), i)
 		}
 	}
