@@ -79,6 +79,24 @@ func BenchmarkFiguresMaskerMemory(b *testing.B) {
 	}
 }
 
+// TestMaskerOfLargePicturesStaysSmall holds the child to its 120 MiB with what needs most: H.265 of
+// 1080 lines, full size and tiles, as a wall watches it.
+func TestMaskerOfLargePicturesStaysSmall(t *testing.T) {
+	t.Parallel()
+	sc := scene{size: nvr.Size{Width: 1920, Height: 1080}, wc: rect{1200, 480, 1500, 840}, kind: "h265"}
+	cam := fakecamera.Start(t, script(t, sc.file(t, "camera")))
+	r := startRig(t, rigCamera{url: cam.URL(), mask: sc.masked()})
+	s := r.watch()
+	s.enlarge(0)
+	r.waitState("cell-01", nvr.Recorded, 15*time.Second)
+	r.waitClear(s, 60)
+	_, most := resident(t, r.main.maskers["cell-01"].State().PID)
+	t.Logf("the masker took %.1f MiB", most)
+	if most > 120 {
+		t.Errorf("the masker of a camera of 1080 lines took %.1f MiB, at most 120", most)
+	}
+}
+
 // waitPictures waits until each of the first n tiles has had pictures of a stream.
 func waitPictures(t testing.TB, s *screen, n int, kind nvr.Stream, within time.Duration) {
 	t.Helper()
