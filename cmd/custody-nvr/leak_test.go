@@ -108,12 +108,12 @@ func (r *rig) judge(s *screen, size nvr.Size, wc rect) (disk, live, tile verdict
 	r.t.Helper()
 	inside := wc.inset(4)
 	for _, f := range r.files("cell-01") {
-		for i, p := range decodeRecorded(r.t, "", f, nil, size) {
+		for i, p := range decodeAll(r.t, "", f, nil, size) {
 			disk.add(p, inside, filepath.Base(f), i)
 		}
 	}
 	for k, run := range s.runs(0, nvr.Archive) {
-		for i, p := range decodeRecorded(r.t, "h264", "-", run, size) {
+		for i, p := range decodeLive(r.t, "h264", "-", run, size) {
 			live.add(p, inside, fmt.Sprintf("live run %d", k), i)
 		}
 	}
@@ -126,7 +126,7 @@ func (r *rig) judge(s *screen, size nvr.Size, wc rect) (disk, live, tile verdict
 		wc.x1*tileSize.Width/size.Width - 4, wc.y1*tileSize.Height/size.Height - 4,
 	}
 	for k, run := range s.runs(0, nvr.Tile) {
-		for i, p := range decodeRecorded(r.t, "h264", "-", run, tileSize) {
+		for i, p := range decodeLive(r.t, "h264", "-", run, tileSize) {
 			tile.add(p, in, fmt.Sprintf("tile run %d", k), i)
 		}
 	}

@@ -43,9 +43,9 @@ func decodeAll(t testing.TB, format, file string, stdin []byte, size nvr.Size) [
 	return cutPictures(t, out.Bytes(), size)
 }
 
-// decodeRecorded decodes what the recorder made of a camera of that size. H.264 cannot say an odd
-// size: the last row or column stands twice.
-func decodeRecorded(t testing.TB, format, file string, stdin []byte, size nvr.Size) []picture {
+// decodeLive decodes a live stream of a camera of that size. H.264 alone cannot say an odd
+// size: the last row or column stands twice. (A segment file says the true one.)
+func decodeLive(t testing.TB, format, file string, stdin []byte, size nvr.Size) []picture {
 	t.Helper()
 	return decodeAll(t, format, file, stdin, nvr.Size{Width: (size.Width + 1) &^ 1, Height: (size.Height + 1) &^ 1})
 }
