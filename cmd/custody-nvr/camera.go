@@ -179,6 +179,7 @@ func newAccept(stdout io.Writer) *cobra.Command {
 		from        suiteFlag
 		fingerprint string
 		by          string
+		asJSON      bool
 	)
 	c := &cobra.Command{
 		Use: "accept CAMERA --fingerprint F --as NAME", Short: "Accept the stream that a camera sends now",
@@ -213,6 +214,9 @@ cause, or "camera probe", names. A running recorder takes it over within seconds
 			if err := p.set(cam.ID, fingerprint); err != nil {
 				return err
 			}
+			if asJSON {
+				return json.NewEncoder(stdout).Encode(map[string]string{"camera": string(cam.ID), "by": by, "before": old, "now": fingerprint})
+			}
 			fmt.Fprintf(stdout, "camera %s, accepted by %s (console, no log-in)\n  before: %s\n  now:    %s\n", cam.ID, by, old, fingerprint)
 			return nil
 		},
@@ -220,5 +224,6 @@ cause, or "camera probe", names. A running recorder takes it over within seconds
 	from.add(c)
 	c.Flags().StringVar(&fingerprint, "fingerprint", "", "the stream to accept")
 	c.Flags().StringVar(&by, "as", "", "who accepts it: rank, number, name")
+	c.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
 	return c
 }
