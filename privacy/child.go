@@ -28,6 +28,7 @@ const (
 	maxAge      = 10 * time.Second        // of a frame when it is read
 	maxControl  = 400                     // control messages in a second
 	pipeSize    = 1 << 20
+	udpBuffer   = 2 << 20 // a key picture comes in one burst; the kernel may give less
 )
 
 // patience is how long a child may take where seconds do not matter to anybody's privacy.
@@ -178,9 +179,10 @@ func (m *Masker) start(to netip.AddrPort) (*child, error) {
 	}
 	defer control.Close()
 	cmd := exec.Command(m.cfg.Exec[0], m.cfg.Exec[1:]...)
-	// Nothing of our environment. The two settings keep the child's Go runtime from holding
-	// cgroup files open, which its sandbox would have to close.
-	cmd.Env = []string{"GODEBUG=containermaxprocs=0,updatemaxprocs=0", "TZ=UTC"}
+	// Nothing of our environment. The Go settings keep the child's runtime from holding cgroup files
+	// open, which its sandbox would have to close. One arena, because the codecs are called from
+	// whatever thread Go has at hand, and glibc would keep what was freed for each of them: 25 MiB.
+	cmd.Env = []string{"GODEBUG=containermaxprocs=0,updatemaxprocs=0", "TZ=UTC", "MALLOC_ARENA_MAX=1"}
 	cmd.ExtraFiles = []*os.File{write, control}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Dir = "/"
@@ -330,7 +332,7 @@ func (c *child) talkToChild() {
 	m.mu.Unlock()
 	cam := m.cfg.Camera
 	if err := c.parent.Send(wire.ToChild{Start: &wire.Start{
-		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(), Patient: c.patient,
+		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(), Patient: c.patient, Probe: m.probe,
 		Camera: wire.Camera{ID: cam.ID, URL: cam.URL, User: cam.User, Password: cam.Password, Transport: cam.Transport, TLSPin: cam.TLSPin},
 		Limits: wire.Limits{MaxPixels: cam.MaxPixels, DataLimit: m.cfg.DataLimit},
 	}}, nil); err != nil {
@@ -399,6 +401,8 @@ func (c *child) readControl() {
 				c.fault, c.faultAt = m.Fault, now
 			}
 			c.mu.Unlock()
+		case m.Probed != nil:
+			c.onProbed(*m.Probed)
 		}
 	}
 }
@@ -424,6 +428,7 @@ func (c *child) onWalls(w wire.Walls) {
 }
 
 func (c *child) onStatus(s wire.Status, now time.Duration) {
+	s.Detail = clean(s.Detail, c.m.cfg.Camera.Password, maxDetail)
 	c.mu.Lock()
 	// The child says since when, but it cannot push the moment past the one we first heard of it.
 	if s.Busy && (!c.status.Busy || s.Picture != c.status.Picture || c.statusAt == 0) {
@@ -566,6 +571,10 @@ func (c *child) listen(d wire.Dial) (syscall.Conn, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := conn.SetReadBuffer(udpBuffer); err != nil {
+		conn.Close()
+		return nil, nil, fmt.Errorf("enlarge the receive buffer: %w", err)
+	}
 	return conn, conn, nil
 }
 
@@ -583,8 +592,6 @@ func (c *child) readFrames() {
 			}
 			return
 		}
-		// A frame that is filled whole shows nothing of any camera: there may be nothing to report yet,
-		// because the picture does not fit or its first key picture is awaited.
 		if f.Obscured == nvr.Recorded && !c.waitForReport() {
 			return
 		}
@@ -595,8 +602,9 @@ func (c *child) readFrames() {
 	}
 }
 
-// waitForReport holds the first plain frame until the report that must have been sent before it is
-// dealt with: the two come on different ways.
+// waitForReport holds the first frame that shows anything until the report that must have been sent
+// before it is dealt with: the two come on different ways. A stream that does not fit the mask is
+// never reported, nor is one that is still damaged: their frames are obscured whole.
 func (c *child) waitForReport() bool {
 	select {
 	case <-c.reported:

@@ -96,22 +96,24 @@ type State struct {
 
 // A Masker keeps one camera's masked frames coming. Run does the work, one goroutine calls Next.
 type Masker struct {
-	cfg     Config
-	log     *slog.Logger
-	mono    func() time.Duration
-	address *address
-	queue   *queue
-	backoff backoff // owned by Run
+	cfg      Config
+	log      *slog.Logger
+	mono     func() time.Duration
+	address  *address
+	queue    *queue
+	backoff  backoff // owned by Run
+	patience patience
+	wrong    *nvr.Outage   // why no child may be started
+	probe    time.Duration // of Probe, else 0
 	// unreached: no connection came about the last time. Owned by Run.
 	unreached bool
-	patience  patience
-	wrong     *nvr.Outage // why no child may be started
 
-	mu    sync.Mutex
-	state State  // guarded by mu
-	pin   string // guarded by mu
-	tiles bool   // guarded by mu
-	child *child // guarded by mu
+	mu     sync.Mutex
+	state  State        // guarded by mu
+	pin    string       // guarded by mu
+	tiles  bool         // guarded by mu
+	child  *child       // guarded by mu
+	probed *wire.Probed // guarded by mu
 }
 
 // New makes a Masker. Whatever is wrong with the configuration is said by Next and State, so that
@@ -231,6 +233,19 @@ func (m *Masker) Watch(tiles bool) {
 	m.tiles = tiles
 	if m.child != nil {
 		m.child.pokeWatch()
+	}
+}
+
+// Accept makes fingerprint the approved stream from now on: somebody with the right has looked at
+// the camera. A child that holds to another one is started anew.
+func (m *Masker) Accept(fingerprint string) {
+	m.mu.Lock()
+	changed := m.pin != fingerprint
+	m.pin = fingerprint
+	c := m.child
+	m.mu.Unlock()
+	if changed && c != nil {
+		c.fail(nvr.CameraLost, "the camera's stream was accepted, connecting anew")
 	}
 }
 

@@ -58,6 +58,12 @@ func binary(t testing.TB) string {
 	return bin
 }
 
+// commandOf is the real binary with arguments, ended with the test.
+func commandOf(t testing.TB, bin string, args ...string) *exec.Cmd {
+	t.Helper()
+	return exec.CommandContext(t.Context(), bin, args...)
+}
+
 // A rigCamera is one camera of a rig's suite file.
 type rigCamera struct {
 	url  string
@@ -89,20 +95,7 @@ func startRigIn(t testing.TB, dir string, cams ...rigCamera) *rig {
 // startPreparedRig lets prepare change the recorder before it opens.
 func startPreparedRig(t testing.TB, dir string, prepare func(*Main), cams ...rigCamera) *rig {
 	t.Helper()
-	s := &configs.Suite{
-		Name: "Test suite", State: filepath.Join(dir, "state"),
-		Network: configs.Network{Listen: "127.0.0.1:0"},
-		Volumes: []configs.Volume{{ID: "one", Path: filepath.Join(dir, "one")}},
-	}
-	for i, c := range cams {
-		id := fmt.Sprintf("cell-%02d", i+1)
-		s.Cells = append(s.Cells, configs.Cell{ID: nvr.CellID(id), Name: fmt.Sprintf("Cell %d", i+1)})
-		cam := configs.Camera{ID: nvr.CameraID(id), Cell: nvr.CellID(id), URL: c.url, Mask: c.mask}
-		if c.edit != nil {
-			c.edit(&cam)
-		}
-		s.Cameras = append(s.Cameras, cam)
-	}
+	s := testSuite(dir, cams)
 	suite, err := writeSuite(filepath.Join(dir, "suite.yaml"), s)
 	if err != nil {
 		t.Fatal(err)
@@ -208,25 +201,27 @@ type screen struct {
 	conn *websocket.Conn
 
 	mu       sync.Mutex
-	pictures []ui.Picture // guarded by mu
-	texts    []string     // guarded by mu
+	pictures []ui.Picture    // guarded by mu
+	received []time.Duration // guarded by mu; when each of pictures was here, by CLOCK_MONOTONIC
+	texts    []string        // guarded by mu
 	done     chan struct{}
 }
 
 // watch opens the wall's socket and keeps everything that comes over it.
-func (r *rig) watch() *screen {
-	r.t.Helper()
-	s := &screen{t: r.t, done: make(chan struct{})}
-	base := "http://" + r.main.Addr()
-	conn, _, err := websocket.Dial(r.t.Context(), "ws://"+r.main.Addr()+"/live", &websocket.DialOptions{HTTPHeader: map[string][]string{"Origin": {base}}})
+func (r *rig) watch() *screen { return watchWall(r.t, r.main.Addr()) }
+
+func watchWall(t testing.TB, addr string) *screen {
+	t.Helper()
+	s := &screen{t: t, done: make(chan struct{})}
+	conn, _, err := websocket.Dial(t.Context(), "ws://"+addr+"/live", &websocket.DialOptions{HTTPHeader: map[string][]string{"Origin": {"http://" + addr}}})
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	conn.SetReadLimit(16 << 20)
 	s.conn = conn
 	go s.read()
 	go s.ping()
-	r.t.Cleanup(s.close)
+	t.Cleanup(s.close)
 	return s
 }
 
@@ -239,6 +234,7 @@ func (s *screen) read() {
 	defer close(s.done)
 	for {
 		kind, b, err := s.conn.Read(context.Background())
+		now := mono()
 		if err != nil {
 			return
 		}
@@ -246,13 +242,16 @@ func (s *screen) read() {
 		if kind == websocket.MessageText {
 			s.texts = append(s.texts, string(b))
 		} else if p, err := ui.ParsePicture(b); err == nil {
-			s.pictures = append(s.pictures, p)
+			s.pictures, s.received = append(s.pictures, p), append(s.received, now)
 		} else {
 			s.t.Errorf("the wall got a message that is no picture: %v", err)
 		}
 		s.mu.Unlock()
 	}
 }
+
+// mono is CLOCK_MONOTONIC, which all processes of one boot share.
+var mono = systemClock().Mono
 
 // ping does what the page does: it says how far it has come, so that the server goes on sending.
 func (s *screen) ping() {
