@@ -316,3 +316,23 @@ func spanText(list []archive.Span) string {
 	}
 	return b.String()
 }
+
+// forget drops what is older, so that a journal of days stays small.
+func (j *journal) forget(before time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for id, list := range j.shots {
+		i := 0
+		for i < len(list) && list[i].arrived < before {
+			i++
+		}
+		j.shots[id] = append([]shot(nil), list[i:]...)
+	}
+	for id, list := range j.states {
+		i := 0
+		for i+1 < len(list) && list[i+1].at < before {
+			i++
+		}
+		j.states[id] = append([]moment(nil), list[i:]...)
+	}
+}
