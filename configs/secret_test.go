@@ -38,6 +38,9 @@ func TestSecretNeverPrints(t *testing.T) {
 			t.Errorf("the password was printed as %q:\n%s", form, b.String())
 		}
 	}
+	if got := fmt.Sprintf("%s %v %q", s, s, s); got != "[secret] [secret] [secret]" {
+		t.Errorf("got %q", got)
+	}
 	if s.Reveal() != password {
 		t.Error("the password is lost")
 	}

@@ -97,6 +97,27 @@ func TestAttemptsAreBoundedWhateverHappens(t *testing.T) {
 	})
 }
 
+// A camera that lets us in for a moment between refusals would otherwise be asked every minute.
+func TestRefusalsAreCountedAcrossShortSuccesses(t *testing.T) {
+	b := backoff{rand: func() float64 { return 0 }}
+	now := time.Hour
+	var refusals []time.Duration
+	for range 40 {
+		for _, e := range []ending{refusal(), again()} {
+			if e.pace == wire.Slow {
+				refusals = append(refusals, now)
+			}
+			wait, _ := b.next(now, e)
+			now += wait
+		}
+	}
+	for i := maxRefusals; i < len(refusals); i++ {
+		if took := refusals[i] - refusals[i-maxRefusals]; took < window {
+			t.Fatalf("%d refused log-ins in %v", maxRefusals+1, took)
+		}
+	}
+}
+
 func TestAddressIsPinned(t *testing.T) {
 	var found []netip.Addr
 	var err error
@@ -159,6 +180,50 @@ func TestQueueBoundsBytesToo(t *testing.T) {
 	}
 	if len(q.items) != 3 {
 		t.Errorf("%d items", len(q.items))
+	}
+}
+
+func TestQueueBeginsAgainOnlyWithAKeyFrame(t *testing.T) {
+	q := newQueue()
+	frame := func(key bool) nvr.Frame { return nvr.Frame{Stream: nvr.Archive, Key: key, NALs: [][]byte{{1}}} }
+	for range queueFrames + 1 {
+		q.put(frame(true))
+	}
+	for range queueFrames + 1 {
+		if _, ok := q.pop(); !ok {
+			t.Fatal("the queue is short")
+		}
+	}
+	q.put(frame(false))
+	if it, ok := q.pop(); ok {
+		t.Fatalf("%+v came before a key frame", it)
+	}
+	q.put(frame(true))
+	if it, ok := q.pop(); !ok || !it.frame.Key {
+		t.Fatalf("the key frame did not come: %+v", it)
+	}
+}
+
+func TestAnOutageIsSaidOnceUntilFramesCome(t *testing.T) {
+	q := newQueue()
+	said := func() (n int) {
+		q.outage(nvr.Outage{Cause: nvr.CameraLost, Detail: "gone"})
+		for {
+			it, ok := q.pop()
+			if !ok {
+				return n
+			}
+			if it.outage != nil {
+				n++
+			}
+		}
+	}
+	if first, second := said(), said(); first != 1 || second != 0 {
+		t.Errorf("said %d times, then %d times", first, second)
+	}
+	q.put(nvr.Frame{Stream: nvr.Archive, Key: true})
+	if n := said(); n != 1 {
+		t.Errorf("said %d times after a frame", n)
 	}
 }
 

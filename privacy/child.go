@@ -28,6 +28,7 @@ const (
 	maxAge      = 10 * time.Second        // of a frame when it is read
 	maxControl  = 400                     // control messages in a second
 	pipeSize    = 1 << 20
+	udpBuffer   = 2 << 20 // a key picture comes in one burst; the kernel may give less
 )
 
 // patience is how long a child may take where seconds do not matter to anybody's privacy.
@@ -306,7 +307,7 @@ func (c *child) talkToChild() {
 	m.mu.Unlock()
 	cam := m.cfg.Camera
 	if err := c.parent.Send(wire.ToChild{Start: &wire.Start{
-		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(), Patient: c.patient,
+		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(), Patient: c.patient, Probe: m.probe,
 		Camera: wire.Camera{ID: cam.ID, URL: cam.URL, User: cam.User, Password: cam.Password, Transport: cam.Transport, TLSPin: cam.TLSPin},
 		Limits: wire.Limits{MaxPixels: cam.MaxPixels, DataLimit: m.cfg.DataLimit},
 	}}, nil); err != nil {
@@ -375,6 +376,8 @@ func (c *child) readControl() {
 				c.fault, c.faultAt = m.Fault, now
 			}
 			c.mu.Unlock()
+		case m.Probed != nil:
+			c.onProbed(*m.Probed)
 		}
 	}
 }
@@ -400,6 +403,7 @@ func (c *child) onWalls(w wire.Walls) {
 }
 
 func (c *child) onStatus(s wire.Status, now time.Duration) {
+	s.Detail = clean(s.Detail, c.m.cfg.Camera.Password, maxDetail)
 	c.mu.Lock()
 	// The child says since when, but it cannot push the moment past the one we first heard of it.
 	if s.Busy && (!c.status.Busy || s.Picture != c.status.Picture || c.statusAt == 0) {
@@ -532,6 +536,10 @@ func (c *child) listen(d wire.Dial) (syscall.Conn, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := conn.SetReadBuffer(udpBuffer); err != nil {
+		conn.Close()
+		return nil, nil, fmt.Errorf("enlarge the receive buffer: %w", err)
+	}
 	return conn, conn, nil
 }
 
@@ -549,7 +557,7 @@ func (c *child) readFrames() {
 			}
 			return
 		}
-		if !c.waitForReport() {
+		if f.Obscured == nvr.Recorded && !c.waitForReport() {
 			return
 		}
 		if !c.admit(&f) {
@@ -559,8 +567,9 @@ func (c *child) readFrames() {
 	}
 }
 
-// waitForReport holds the first frame until the report that must have been sent before it is
-// dealt with: the two come on different ways.
+// waitForReport holds the first frame that shows anything until the report that must have been sent
+// before it is dealt with: the two come on different ways. A stream that does not fit the mask is
+// never reported, nor is one that is still damaged: their frames are obscured whole.
 func (c *child) waitForReport() bool {
 	select {
 	case <-c.reported:

@@ -49,7 +49,7 @@ func fakeMain(name string, args []string) {
 		os.Exit(99)
 	}
 	if name == "ignore control" { // not even the end of the pair is seen
-		time.Sleep(time.Hour)
+		forever()
 	}
 	control, err := wire.Inherit(wire.ControlFD, os.Exit)
 	if err != nil {
@@ -238,6 +238,21 @@ var scripts = map[string]func(*fake){
 		}
 		io.WriteString(conn, "OPTIONS")
 		f.stream()
+	},
+	"hang up": func(f *fake) {
+		f.begin()
+		conn, err := f.control.Dial(context.Background(), "tcp", f.args[0])
+		if err != nil {
+			f.fault(wire.Fault{Cause: nvr.CameraLost, Detail: err.Error()})
+		}
+		conn.Close()
+		f.stream()
+	},
+	// Stopped, it cannot see the end of the pair.
+	"stopped orphan": func(f *fake) {
+		tell(f.args)
+		syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		forever()
 	},
 	"five sockets": func(f *fake) {
 		f.begin()

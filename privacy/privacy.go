@@ -103,13 +103,15 @@ type Masker struct {
 	queue    *queue
 	backoff  backoff // owned by Run
 	patience patience
-	wrong    *nvr.Outage // why no child may be started
+	wrong    *nvr.Outage   // why no child may be started
+	probe    time.Duration // of Probe, else 0
 
-	mu    sync.Mutex
-	state State  // guarded by mu
-	pin   string // guarded by mu
-	tiles bool   // guarded by mu
-	child *child // guarded by mu
+	mu     sync.Mutex
+	state  State        // guarded by mu
+	pin    string       // guarded by mu
+	tiles  bool         // guarded by mu
+	child  *child       // guarded by mu
+	probed *wire.Probed // guarded by mu
 }
 
 // New makes a Masker. Whatever is wrong with the configuration is said by Next and State, so that
@@ -229,6 +231,19 @@ func (m *Masker) Watch(tiles bool) {
 	m.tiles = tiles
 	if m.child != nil {
 		m.child.pokeWatch()
+	}
+}
+
+// Accept makes fingerprint the approved stream from now on: somebody with the right has looked at
+// the camera. A child that holds to another one is started anew.
+func (m *Masker) Accept(fingerprint string) {
+	m.mu.Lock()
+	changed := m.pin != fingerprint
+	m.pin = fingerprint
+	c := m.child
+	m.mu.Unlock()
+	if changed && c != nil {
+		c.fail(nvr.CameraLost, "the camera's stream was accepted, connecting anew")
 	}
 }
 

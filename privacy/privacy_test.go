@@ -190,12 +190,19 @@ func lifetime(t *testing.T, pipe string, then func()) time.Duration {
 	return time.Since(start)
 }
 
-func TestChildThatSpinsDiesWithItsParent(t *testing.T) {
+func TestChildDiesWithItsParent(t *testing.T) {
+	for _, script := range []string{"orphan", "stopped orphan"} {
+		t.Run(script, func(t *testing.T) { diesWithItsParent(t, script) })
+	}
+}
+
+func diesWithItsParent(t *testing.T, script string) {
+	t.Helper()
 	pipe := filepath.Join(t.TempDir(), "told")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	parent := exec.Command("/proc/self/exe", "doomed", "orphan", pipe)
+	parent := exec.Command("/proc/self/exe", "doomed", script, pipe)
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -309,6 +316,20 @@ func TestDialLeadsToTheCamera(t *testing.T) {
 		}
 	case <-time.After(enough):
 		t.Error("nobody came")
+	}
+}
+
+func TestParentKeepsNoCopyOfASocket(t *testing.T) {
+	t.Parallel()
+	address, said := listener(t)
+	running(t, Config{Camera: testCamera("rtsp://" + address + "/stream")}, "hang up", address)
+	select {
+	case got := <-said:
+		if got != "" {
+			t.Errorf("the camera heard %q", got)
+		}
+	case <-time.After(enough):
+		t.Error("the connection is still open after the child closed it")
 	}
 }
 

@@ -57,7 +57,11 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	defer done()
 	fmt.Fprintf(d.stderr, "Drawing %d cells ...\n", d.cells)
-	cams, err := startDemoCameras(ctx, d.cells, d.clip, d.stderr)
+	command := []string{"/proc/self/exe", "democamera", "--cells", fmt.Sprint(d.cells)}
+	if d.clip != "" {
+		command = append(command, "--clip", d.clip)
+	}
+	cams, err := startDemoCameras(ctx, command, d.stderr)
 	if err != nil {
 		return err
 	}
@@ -124,12 +128,9 @@ type demoCameras struct {
 	stdin io.Closer
 }
 
-func startDemoCameras(ctx context.Context, cells int, clip string, stderr io.Writer) (*demoCameras, error) {
-	args := []string{"democamera", "--cells", fmt.Sprint(cells)}
-	if clip != "" {
-		args = append(args, "--clip", clip)
-	}
-	c := &demoCameras{cmd: exec.Command("/proc/self/exe", args...)}
+// startDemoCameras starts the process with the cameras and waits until they can be reached.
+func startDemoCameras(ctx context.Context, command []string, stderr io.Writer) (*demoCameras, error) {
+	c := &demoCameras{cmd: exec.Command(command[0], command[1:]...)}
 	c.cmd.Stderr = stderr
 	stdin, err := c.cmd.StdinPipe()
 	if err != nil {

@@ -92,7 +92,7 @@ To run a suite:  custody-nvr config check suite.yaml && custody-nvr run --config
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return errUsage{fmt.Errorf("%w; %s --help explains", err, c.CommandPath())}
 	})
-	root.AddCommand(newRun(stderr), newDemo(stdout, stderr), newConfig(stdout), newVersion(stdout))
+	root.AddCommand(newRun(stderr), newDemo(stdout, stderr), newConfig(stdout), newCamera(stdout, stderr), newVersion(stdout))
 	return root
 }
 

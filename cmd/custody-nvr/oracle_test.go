@@ -40,8 +40,14 @@ func decodeAll(t testing.TB, format, file string, stdin []byte, size nvr.Size) [
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("ffmpeg %v: %v\n%s", args, err, talk.String())
 	}
-	// H.264 cannot say an odd size: the last row or column stands twice.
-	return cutPictures(t, out.Bytes(), nvr.Size{Width: (size.Width + 1) &^ 1, Height: (size.Height + 1) &^ 1})
+	return cutPictures(t, out.Bytes(), size)
+}
+
+// decodeLive decodes a live stream of a camera of that size. H.264 alone cannot say an odd
+// size: the last row or column stands twice. (A segment file says the true one.)
+func decodeLive(t testing.TB, format, file string, stdin []byte, size nvr.Size) []picture {
+	t.Helper()
+	return decodeAll(t, format, file, stdin, nvr.Size{Width: (size.Width + 1) &^ 1, Height: (size.Height + 1) &^ 1})
 }
 
 func cutPictures(t testing.TB, raw []byte, size nvr.Size) []picture {

@@ -20,7 +20,6 @@ import (
 	"custody-nvr/recorder"
 	"custody-nvr/recorder/archive"
 	"custody-nvr/recorder/live"
-	"custody-nvr/recorder/stamp"
 	"custody-nvr/ui"
 )
 
@@ -111,31 +110,29 @@ func (m *Main) Open() (err error) {
 
 // addCamera puts one camera's way together: masker, then recorder, then disk and wall.
 func (m *Main) addCamera(cam *configs.Camera) error {
-	secret, err := m.Suite.Password(cam.ID)
+	pc, err := cameraOf(m.Suite, cam.ID)
 	if err != nil {
 		return err
 	}
-	spec := cam.MaskSpec()
-	pin := cam.Fingerprint
-	if pin == "" {
-		if pin, err = m.pins.get(cam.ID); err != nil {
+	if pc.Pin = cam.Fingerprint; pc.Pin == "" {
+		if pc.Pin, err = m.pins.get(cam.ID); err != nil {
 			return err
 		}
 	}
+	spec := pc.Mask
 	masker := privacy.New(privacy.Config{
-		Camera: privacy.Camera{
-			ID: cam.ID, URL: cam.URL, User: cam.User, Password: secret.Reveal(),
-			Transport: cam.Transport, UDPReason: cam.UDPReason, TLSPin: cam.CertificateSHA256,
-			Mask: spec, Pin: pin,
-		},
-		Exec: m.Masker, SandboxDisabled: m.Suite.Sandbox.Disabled,
+		Camera: pc,
+		Exec:   m.Masker, SandboxDisabled: m.Suite.Sandbox.Disabled,
 		Log: m.Log, Clock: m.Clock,
 		OnPin: func(fingerprint string) error { return m.pins.set(cam.ID, fingerprint) },
 	})
 	m.maskers[cam.ID] = masker
+	for _, why := range masker.State().Weaker {
+		m.Log.Warn("weaker wall around a masker", "camera", string(cam.ID), "reason", why)
+	}
 	rec := &recorder.Camera{
 		ID: cam.ID, Source: masker, Live: m.hub, Archive: m.archive, Clock: m.Clock,
-		Log: m.Log, ClockState: clockState,
+		Log: m.Log, ClockState: recorder.KernelClock,
 		Why: func(c nvr.Cause) string {
 			if s := masker.State().Status; s.Obscured == c {
 				return s.Detail
@@ -165,16 +162,6 @@ func (m *Main) watchTiles(cam nvr.CameraID, on bool) {
 	}
 }
 
-// clockState asks the kernel whether the system clock is synchronised (adjtimex(2)).
-func clockState() stamp.State {
-	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	if err != nil || state == unix.TIME_ERROR {
-		return stamp.Untrusted
-	}
-	return stamp.Synced
-}
-
 // Addr is where the pages are served, after Open.
 func (m *Main) Addr() string { return m.listener.Addr().String() }
 
@@ -198,6 +185,7 @@ func (m *Main) Run(ctx context.Context) error {
 			fail(errs[1])
 		}
 	})
+	cams.Go(func() { m.watchPins(ctx) })
 	for _, k := range m.maskers {
 		cams.Go(func() {
 			if err := k.Run(ctx); err != nil && ctx.Err() == nil {
@@ -220,6 +208,38 @@ func (m *Main) Run(ctx context.Context) error {
 		errs[2] = cause
 	}
 	return errors.Join(errs[:]...)
+}
+
+// pinsEvery is how soon "camera accept" reaches a running recorder.
+const pinsEvery = 2 * time.Second
+
+// watchPins takes over what somebody accepted on the console. A pin that cannot be read changes
+// nothing: the camera is held to the one before.
+func (m *Main) watchPins(ctx context.Context) {
+	tick := time.NewTicker(pinsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for i := range m.Suite.Cameras {
+			cam := &m.Suite.Cameras[i]
+			if cam.Fingerprint != "" {
+				continue
+			}
+			kept, err := m.pins.get(cam.ID)
+			if err != nil || kept == "" {
+				continue
+			}
+			k := m.maskers[cam.ID]
+			if held := k.State().Pin; held != "" && held != kept {
+				m.Log.Warn("another stream was accepted for a camera", "camera", string(cam.ID), "before", held, "now", kept)
+				k.Accept(kept)
+			}
+		}
+	}
 }
 
 // Close gives back what Open took, after Run.

@@ -58,6 +58,12 @@ func binary(t testing.TB) string {
 	return bin
 }
 
+// commandOf is the real binary with arguments, ended with the test.
+func commandOf(t testing.TB, bin string, args ...string) *exec.Cmd {
+	t.Helper()
+	return exec.CommandContext(t.Context(), bin, args...)
+}
+
 // A rigCamera is one camera of a rig's suite file.
 type rigCamera struct {
 	url  string

@@ -35,6 +35,12 @@ func open(t testing.TB, s camera.Spec) *camera.Session {
 // collect reads n units.
 func collect(t testing.TB, s *camera.Session, n int) []camera.AccessUnit {
 	t.Helper()
+	return take(t, s, n, func() {})
+}
+
+// take reads n units and calls took after each.
+func take(t testing.TB, s *camera.Session, n int, took func()) []camera.AccessUnit {
+	t.Helper()
 	var units []camera.AccessUnit
 	for len(units) < n {
 		u, err := s.Next(t.Context())
@@ -42,6 +48,7 @@ func collect(t testing.TB, s *camera.Session, n int) []camera.AccessUnit {
 			t.Fatalf("after %d of %d units: %v", len(units), n, err)
 		}
 		units = append(units, u)
+		took()
 	}
 	return units
 }
@@ -66,12 +73,12 @@ func TestClipsArriveComplete(t *testing.T) {
 				t.Parallel()
 				c := read(t, name)
 				c.Units = c.Units[:min(len(c.Units), 300)]
-				fake := fakecamera.Start(t, fakecamera.Script{Kind: c.Kind, Units: c.Units, PTS: c.PTS})
+				fake := fakecamera.Start(t, fakecamera.Script{Kind: c.Kind, Units: c.Units, PTS: c.PTS, Window: 8})
 				s := open(t, camera.Spec{URL: fake.URL(), Transport: transport})
 				if s.Track().Kind != c.Kind || s.Track().SPS == nil {
 					t.Errorf("track %+v, want %s with an SPS", s.Track(), c.Kind)
 				}
-				for i, u := range collect(t, s, len(c.Units)) {
+				for i, u := range take(t, s, len(c.Units), fake.Took) {
 					if !same(u.NALs, c.Units[i]) || u.Gap || u.Restamped {
 						t.Fatalf("unit %d differs: %d NAL units, want %d; gap %v, restamped %v", i, len(u.NALs), len(c.Units[i]), u.Gap, u.Restamped)
 					}

@@ -148,6 +148,31 @@ func TestAMissingSliceIsDamage(t *testing.T) {
 	clean := decodeHarmed(t, H264, aus)
 	requireHonest(t, clean, decodeHarmed(t, H264, change(aus, 3, lastSliceGone)))
 	requireHonest(t, clean, decodeHarmed(t, H264, change(aus, 3, firstSliceGone)))
+	in := NewInspector(H264)
+	for i, au := range change(aus, 3, firstSliceGone)[:4] {
+		if info, err := in.Look(au); err != nil || info.Gap != (i == 3) {
+			t.Errorf("unit %d: %+v, %v", i, info, err)
+		}
+	}
+}
+
+// libavcodec shows a picture of two fields under the number of the first one.
+func TestDamageInTheSecondFieldIsDamageOfThePicture(t *testing.T) {
+	tr := newTrust()
+	field := func(key, second bool) int64 {
+		return tr.admit(&picture{stream: &stream{}, key: key, second: second, sei: sei{recovery: noRecovery}}, 0, H264)
+	}
+	first := field(true, false)
+	tr.damage(field(false, true))
+	if s, ok := tr.take(first); !ok || !s.damaged {
+		t.Error("the picture is not called damaged")
+	}
+	if s, _ := tr.take(field(false, false)); !s.damaged {
+		t.Error("the picture after it is not called damaged")
+	}
+	if s, _ := tr.take(field(true, false)); s.damaged {
+		t.Error("the next key picture is called damaged")
+	}
 }
 
 // A stream without key pictures is refreshed column by column, and says where that begins.

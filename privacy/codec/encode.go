@@ -19,8 +19,10 @@ type EncoderConfig struct {
 	// last row or column twice, and its true size is known from nvr.Frame.Size only.
 	Size      nvr.Size
 	FullRange bool
-	QP        int    // quantiser of P pictures, 10 to 40; 0 stands for 20
-	Preset    string // of x264; "" stands for superfast
+	// AspectW:AspectH is the shape of a pixel; 0:0 stands for 1:1.
+	AspectW, AspectH int
+	QP               int    // quantiser of P pictures, 10 to 40; 0 stands for 20
+	Preset           string // of x264; "" stands for superfast
 }
 
 // Packet is one coded picture: H.264 High, no SEI, no start codes.
@@ -82,7 +84,11 @@ func (e *Encoder) open(codec *ff.AVCodec, cfg EncoderConfig) error {
 	e.ctx.SetHeight(h)
 	e.ctx.SetPixFmt(ff.AVPixFmtYuv420P)
 	e.ctx.SetColorRange(colour)
-	e.ctx.SetSampleAspectRatio(ff.AVMakeQ(1, 1))
+	aw, ah := cfg.AspectW, cfg.AspectH
+	if aw == 0 || ah == 0 {
+		aw, ah = 1, 1
+	}
+	e.ctx.SetSampleAspectRatio(ff.AVMakeQ(aw, ah))
 	e.ctx.SetTimeBase(ff.AVMakeQ(1, timeBase))
 	e.ctx.SetFramerate(ff.AVMakeQ(timeBase, 1))
 	e.ctx.SetThreadCount(1)

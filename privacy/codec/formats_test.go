@@ -33,6 +33,8 @@ func TestEverySourceFormatBecomesPlainPictures(t *testing.T) {
 	}{
 		{"H.264 with B-frames", H264, "176x144", "-pix_fmt yuv420p -bf 3", "176x144 of 176x144 1:1 4:2:0 8p", true},
 		{"H.264 cropped", H264, "178x146", "-pix_fmt yuv420p", "178x146 of 192x160 1:1 4:2:0 8p", true},
+		{"H.264 cropped on all sides", H264, "192x160", "-pix_fmt yuv420p -bsf:v h264_metadata=crop_left=6:crop_right=4:crop_top=2:crop_bottom=10", "182x148 of 192x160 1:1 4:2:0 8p", true},
+		{"H.265 cropped on all sides", H265, "192x160", "-pix_fmt yuv420p -bsf:v hevc_metadata=crop_left=6:crop_right=4:crop_top=2:crop_bottom=10", "182x148 of 192x160 1:1 4:2:0 8p", true},
 		{"H.264 full range", H264, "176x144", "-pix_fmt yuvj420p", "176x144 of 176x144 1:1 4:2:0 8p full", true},
 		{"H.264 interlaced", H264, "176x160", "-pix_fmt yuv420p -flags +ildct+ilme -x264-params interlaced=1", "176x160 of 176x160 1:1 4:2:0 8i", true},
 		{"H.264 wide pixels", H264, "176x144", "-pix_fmt yuv420p -aspect 16:9", "176x144 of 176x144 16:11 4:2:0 8p", true},
@@ -127,7 +129,7 @@ func reference(t *testing.T, kind Kind, aus [][][]byte, pixels string) []byte {
 	if kind == H265 {
 		form = "hevc"
 	}
-	args := []string{"-f", form, "-i", "-", "-fps_mode", "passthrough", "-f", "rawvideo"}
+	args := []string{"-flags", "unaligned", "-f", form, "-i", "-", "-fps_mode", "passthrough", "-f", "rawvideo"}
 	if pixels != "" {
 		args = append(args, "-pix_fmt", pixels, "-sws_flags", "area+accurate_rnd+full_chroma_inp")
 	}

@@ -124,7 +124,8 @@ func (s *sps265) readProfile(r *bitReader, layers int) {
 }
 
 func (s *sps265) readTools(r *bitReader) {
-	if r.flag() && r.flag() { // scaling_list_enabled_flag, sps_scaling_list_data_present_flag
+	enabled := r.flag()      // scaling_list_enabled_flag
+	if enabled && r.flag() { // sps_scaling_list_data_present_flag
 		for size := range 4 {
 			step := 1
 			if size == 3 {

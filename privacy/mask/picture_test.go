@@ -192,6 +192,7 @@ func TestFiguresMeasureTheVisiblePart(t *testing.T) {
 		t.Errorf("the changed picture has the figures %+v", f)
 	}
 	p.Obscure(nvr.ObscuredDamaged, c)
+	fill(src.Y, 200)
 	if f := p.Apply(src, 1, 1, c).Figures(); f.Change != 0 {
 		t.Errorf("after an obscured picture there is nothing to compare with, yet Change is %d", f.Change)
 	}

@@ -16,12 +16,16 @@ import (
 //     pictures of a CRA refer to pictures before it, hence "shown", not "decoded"); or
 //   - a recovery point whose count of pictures has run out without a loss.
 //
-// The decoder's own flags count too, but are never enough: FFmpeg does not notice every loss.
+// This is one of two judges, and a picture needs both. It looks at packets and headers; the decoder
+// looks at what it decodes (codec.Decoded.Damaged). Neither hears the other, or each could wait for
+// the other's next key picture for ever.
 type damage struct {
 	dirty     bool
-	since     time.Duration // arrival of the first damaged unit, by the monotonic clock
+	doubted   bool          // by the decoder: its last word was no clean picture
+	since     time.Duration // arrival of the first unit in doubt, by the monotonic clock
 	cleanFrom time.Duration // pictures shown before this media time are still damaged
 	recover   int           // pictures left until a recovery point is reached; -1: none is running
+	hope      int           // units for which a whole key picture may still come out of the decoder
 	pending   map[ticket]unit
 	next      ticket
 }
@@ -39,17 +43,23 @@ type unit struct {
 
 func newDamage() *damage {
 	// A stream starts dirty: until the first key picture there is nothing that could be trusted.
-	return &damage{dirty: true, recover: -1, pending: map[ticket]unit{}}
+	return &damage{dirty: true, doubted: true, recover: -1, pending: map[ticket]unit{}}
 }
 
 // look takes note of one access unit in decoding order and gives it a ticket. lost says that
 // packets are missing before or inside it.
 func (d *damage) look(info codec.Info, pts, arrived time.Duration, lost bool) ticket {
 	if lost || info.Gap {
-		d.taint(arrived)
+		d.dirty, d.recover = true, -1
 	}
-	if d.dirty && d.since == 0 {
+	if (d.dirty || d.doubted) && d.since == 0 {
 		d.since = arrived
+	}
+	if d.hope > 0 {
+		d.hope--
+	}
+	if info.Key && !lost {
+		d.hope = maxReorder
 	}
 	switch {
 	case !d.dirty:
@@ -71,22 +81,28 @@ func (d *damage) look(info codec.Info, pts, arrived time.Duration, lost bool) ti
 // and H.265 (16 pictures), as fields count singly. What is older is never going to be shown.
 const maxPending = 64
 
-// taint makes everything from now on damaged until it is provably clean again.
-func (d *damage) taint(arrived time.Duration) {
-	if !d.dirty {
+// maxReorder is how many units go in before the first picture comes out, at most.
+const maxReorder = 16
+
+// doubt takes note that the decoder gave no clean picture.
+func (d *damage) doubt(arrived time.Duration) {
+	d.doubted = true
+	if d.since == 0 {
 		d.since = arrived
 	}
-	d.dirty, d.recover = true, -1
 }
 
-// taintPending does the same, and doubts what was decoded but not yet shown.
-func (d *damage) taintPending(arrived time.Duration) {
-	d.taint(arrived)
-	for t, u := range d.pending {
-		u.trusted = false
-		d.pending[t] = u
+// believe takes note that it gave one.
+func (d *damage) believe() {
+	d.doubted, d.hope = false, 0
+	if !d.dirty {
+		d.since = 0
 	}
 }
+
+// blind reports whether there is nothing that could be shown for the unit just looked at, and
+// nothing to hope for.
+func (d *damage) blind() bool { return (d.dirty || d.doubted) && d.hope == 0 }
 
 func (d *damage) recovers(left int, pts time.Duration) {
 	if d.recover = left; left == 0 {
@@ -95,7 +111,10 @@ func (d *damage) recovers(left int, pts time.Duration) {
 }
 
 func (d *damage) clean(from time.Duration) {
-	d.dirty, d.recover, d.since, d.cleanFrom = false, -1, 0, from
+	d.dirty, d.recover, d.cleanFrom = false, -1, from
+	if !d.doubted {
+		d.since = 0
+	}
 }
 
 // shown hands back the unit of a ticket, once. A ticket that was never given is not trusted.
@@ -124,7 +143,7 @@ func (d *damage) shown(t ticket) unit {
 
 // lasting is for how long nothing could be trusted, zero while all is well.
 func (d *damage) lasting(now time.Duration) time.Duration {
-	if !d.dirty || d.since == 0 {
+	if d.since == 0 {
 		return 0
 	}
 	return max(now-d.since, 0)

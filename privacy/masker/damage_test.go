@@ -53,16 +53,30 @@ func TestOnlyProvablyCleanPicturesAreTrusted(t *testing.T) {
 	}
 }
 
-func TestDamageFoundAtTheOutputTaintsWhatIsStillInside(t *testing.T) {
+func TestDoubtOfTheDecoderLastsUntilItGivesACleanPicture(t *testing.T) {
 	d := newDamage()
-	a := d.look(idr, 0, time.Second, false)
-	b := d.look(plain, 40*time.Millisecond, time.Second, false)
-	d.taintPending(2 * time.Second)
-	if d.shown(a).trusted || d.shown(b).trusted {
-		t.Error("a unit inside the decoder is still trusted after the decoder reported damage")
+	d.look(idr, 0, time.Second, false)
+	d.believe()
+	if d.blind() || d.lasting(9*time.Second) != 0 {
+		t.Error("a clean start is in doubt")
+	}
+	d.look(plain, 1, 2*time.Second, false)
+	d.doubt(2 * time.Second)
+	if !d.blind() {
+		t.Error("a picture that the decoder calls damaged leaves no doubt")
 	}
 	if got := d.lasting(5 * time.Second); got != 3*time.Second {
 		t.Errorf("damage lasts %v, want 3s", got)
+	}
+	d.look(idr, 2, 6*time.Second, false)
+	if d.blind() {
+		t.Error("a whole key picture on its way gives no hope")
+	}
+	for range maxReorder {
+		d.look(plain, 3, 6*time.Second, false)
+	}
+	if !d.blind() {
+		t.Error("hope never ends")
 	}
 	if d.shown(ticket(99)).trusted {
 		t.Error("an unknown ticket is trusted")

@@ -151,6 +151,7 @@ func (m *masker) prepare() error {
 
 func (m *masker) output(s nvr.Stream, size nvr.Size) (*output, error) {
 	c := codec.EncoderConfig{Size: size}
+	c.AspectW, c.AspectH = m.start.Mask.PixelAspect()
 	e, err := codec.NewEncoder(c)
 	if err != nil {
 		return nil, fmt.Errorf("open %s encoder for %v: %w", s, size, err)
@@ -189,6 +190,9 @@ func (m *masker) play(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	if m.start.Probe > 0 {
+		return m.probe(ctx, s)
+	}
 	p := m.pipeline(s.Track())
 	for {
 		au, err := s.Next(ctx)
@@ -220,10 +224,15 @@ func (m *masker) pipeline(t camera.Track) *pipeline {
 	p.pin = &pin{spec: m.start.Mask, approved: m.start.Pin, source: t.SessionName, report: func(fingerprint string, g codec.Geometry, from time.Duration) error {
 		return m.control.Send(wire.ToParent{Report: &wire.Report{
 			From: from, Fingerprint: fingerprint, Geometry: g.Fingerprint(), Size: g.Shown,
-			Track: fmt.Sprintf("%s from %q, server %q", t.Kind, t.SessionName, t.Server), Medias: t.Medias,
+			Track: trackWords(t), Medias: t.Medias, Certificate: t.Certificate,
 		}})
 	}}
 	return p
+}
+
+// trackWords name the codec and what the camera calls itself.
+func trackWords(t camera.Track) string {
+	return fmt.Sprintf("%s from %q, server %q", t.Kind, t.SessionName, t.Server)
 }
 
 // parameterSets are those of the session description. Cameras that send none in their stream put

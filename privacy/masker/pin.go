@@ -30,10 +30,7 @@ func (p *pin) judge(g codec.Geometry, at time.Duration) (nvr.Cause, string, erro
 	if misfit != "" && p.approved == "" {
 		return nvr.ObscuredWrongSize, misfit, nil
 	}
-	f := g.Fingerprint()
-	if p.source != "" {
-		f += fmt.Sprintf(" from %q", p.source)
-	}
+	f := fingerprint(g, p.source)
 	if f != p.seen {
 		p.seen = f
 		if err := p.report(f, g, at); err != nil {
@@ -64,4 +61,12 @@ func (p *pin) misfit(g codec.Geometry) string {
 		return fmt.Sprintf("the camera's pixel aspect is %d:%d, the mask was drawn on %d:%d: set the camera back, or have a new mask approved", g.AspectW, g.AspectH, aw, ah)
 	}
 	return ""
+}
+
+// fingerprint names a stream by its geometry and by what the camera calls its session.
+func fingerprint(g codec.Geometry, source string) string {
+	if source == "" {
+		return g.Fingerprint()
+	}
+	return g.Fingerprint() + fmt.Sprintf(" from %q", source)
 }

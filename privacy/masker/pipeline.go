@@ -14,6 +14,7 @@ import (
 // decoder is what the pipeline needs of codec.Decoder; tests put one in that spins or crashes.
 type decoder interface {
 	Decode(au [][]byte, pts time.Duration, show func(codec.Decoded) error) error
+	Lost()
 	Close()
 }
 
@@ -57,43 +58,38 @@ func (p *pipeline) take(au camera.AccessUnit) error {
 		au.NALs, p.first = append(p.first, au.NALs...), nil
 	}
 	info, err := p.inspector.Look(au.NALs)
-	if err != nil {
-		if !errors.Is(err, codec.ErrDamaged) {
-			return err
-		}
-		p.damage.taintPending(au.Arrived)
-	}
-	t := p.damage.look(info, au.PTS, au.Arrived, au.Gap || err != nil)
-	answered := p.damage.dirty
-	if answered {
-		if err := p.obscureDamaged(info, au); err != nil {
-			return err
-		}
-	}
-	p.beat.enter()
-	err = p.decoder.Decode(au.NALs, time.Duration(t), func(d codec.Decoded) error { return p.show(d, au.Arrived) })
-	p.beat.leave()
-	if !errors.Is(err, codec.ErrDamaged) {
+	if err != nil && !errors.Is(err, codec.ErrDamaged) {
 		return err
 	}
-	p.damage.taintPending(au.Arrived)
-	if answered {
-		return nil
+	lost := au.Gap || err != nil
+	if lost {
+		p.decoder.Lost()
 	}
-	return p.obscureDamaged(info, au)
-}
-
-// obscureDamaged keeps the stream going while nothing can be trusted: no gap, no old picture.
-func (p *pipeline) obscureDamaged(info codec.Info, au camera.AccessUnit) error {
-	lasted := p.damage.lasting(au.Arrived)
-	if lasted > damagedAtMost && !p.patient {
+	t := p.damage.look(info, au.PTS, au.Arrived, lost)
+	if lasted := p.damage.lasting(au.Arrived); lasted > damagedAtMost && !p.patient {
 		return &errDamaged{lasted}
 	}
-	if !info.Picture {
-		return nil
+	shown := 0
+	p.beat.enter()
+	err = p.decoder.Decode(au.NALs, time.Duration(t), func(d codec.Decoded) error {
+		shown++
+		return p.show(d, au.Arrived)
+	})
+	p.beat.leave()
+	if errors.Is(err, codec.ErrDamaged) {
+		p.damage.doubt(au.Arrived)
+		err = nil
 	}
+	if err != nil || shown > 0 || !info.Picture || !p.damage.blind() {
+		return err
+	}
+	// The stream goes on while nothing can be trusted: no gap, no old picture.
+	return p.obscureDamaged(unit{pts: au.PTS, arrived: au.Arrived, key: info.Key})
+}
+
+func (p *pipeline) obscureDamaged(u unit) error {
 	p.tell(nvr.ObscuredDamaged, "the camera's stream was damaged or has just begun: waiting for a clean key picture")
-	return p.emit(nil, nvr.ObscuredDamaged, unit{pts: au.PTS, arrived: au.Arrived, key: info.Key})
+	return p.emit(nil, nvr.ObscuredDamaged, u)
 }
 
 // show takes one picture out of the decoder.
@@ -101,14 +97,12 @@ func (p *pipeline) show(d codec.Decoded, now time.Duration) error {
 	p.beat.picture()
 	u := p.damage.shown(ticket(d.PTS))
 	if d.Damaged {
-		p.damage.taintPending(now)
-		u.trusted = false
+		p.damage.doubt(now)
+		return p.obscureDamaged(u)
 	}
+	p.damage.believe()
 	if !u.trusted {
-		if p.damage.dirty {
-			return nil // its access unit was already answered with an obscured picture
-		}
-		return p.emit(nil, nvr.ObscuredDamaged, u)
+		return p.obscureDamaged(u)
 	}
 	cause, detail, err := p.pin.judge(d.Geometry, p.stamp.since(u.pts))
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +22,7 @@ var probes = []probe{
 	{"read", func(int) []error {
 		return []error{open("/proc/self/exe", unix.O_RDONLY), open("/", unix.O_RDONLY|unix.O_DIRECTORY)}
 	}},
-	{"write", func(int) []error { return []error{open("/dev/null", unix.O_WRONLY), create("/tmp/custody-nvr-probe")} }},
+	{"write", func(int) []error { return []error{open("/dev/null", unix.O_WRONLY), create("/tmp")} }},
 	{"socket", func(int) []error {
 		return []error{
 			socket(unix.AF_INET, unix.SOCK_STREAM), socket(unix.AF_INET6, unix.SOCK_DGRAM),
@@ -99,7 +100,9 @@ func open(path string, flags int) error {
 	return err
 }
 
-func create(path string) error {
+// create tries a file of a name that nobody else has.
+func create(dir string) error {
+	path := fmt.Sprintf("%s/custody-nvr-probe-%d-%d", dir, unix.Getpid(), time.Now().UnixNano())
 	err := open(path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY)
 	if err == nil {
 		unix.Unlink(path)

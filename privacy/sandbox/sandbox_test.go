@@ -218,7 +218,7 @@ func TestFileEscapesAreRefusedByLandlockAlone(t *testing.T) {
 			needLandlock(t, abi)
 			a, _ := run(t, order{Do: "probe", Walls: Walls{LandlockABI: abi, NoSeccomp: true, Keep: []int{}}})
 			if a.Enforce != "" || slices.Contains(a.Gave, "read") || slices.Contains(a.Gave, "write") {
-				t.Errorf("enforce %q, gave %v", a.Enforce, a.Gave)
+				t.Errorf("enforce %q, probe %q", a.Enforce, a.Probe)
 			}
 			if !slices.Contains(a.Gave, "socket") {
 				t.Error("sockets are refused too: seccomp was not left out")

@@ -31,6 +31,7 @@ type ToParent struct {
 	Report *Report `json:"report,omitempty"`
 	Status *Status `json:"status,omitempty"`
 	Fault  *Fault  `json:"fault,omitempty"`
+	Probed *Probed `json:"probed,omitempty"`
 }
 
 // Start tells the child everything it needs. It is the only place where a camera's password
@@ -53,6 +54,8 @@ type Start struct {
 	// Patient: the camera was connected anew for a damaged stream less than a minute ago, so wait
 	// for its key picture however long that takes.
 	Patient bool `json:"patient,omitempty"`
+	// Probe asks for no frames but for a look at the stream for so long, answered with Probed.
+	Probe time.Duration `json:"probe,omitempty"`
 }
 
 // Camera is what the child needs to speak to its camera.
@@ -160,10 +163,30 @@ type Fault struct {
 	Pace   Pace      `json:"pace,omitempty"`
 }
 
+// Probed is what a look at a camera's stream found. It holds figures and words, never a picture.
+type Probed struct {
+	Track       string        `json:"track"`    // codec and what the camera calls itself
+	Geometry    string        `json:"geometry"` // for people
+	Fingerprint string        `json:"fingerprint"`
+	Size        nvr.Size      `json:"size"` // shown picture
+	AspectW     int           `json:"aspect_width"`
+	AspectH     int           `json:"aspect_height"`
+	Rotation    int           `json:"rotation"`
+	Pictures    int           `json:"pictures"` // decoded
+	Rate        float64       `json:"rate"`     // pictures a second by the camera's clock
+	Bits        float64       `json:"bits"`     // a second
+	Keys        int           `json:"keys"`     // key pictures seen
+	KeyEvery    time.Duration `json:"key_every_ns"`
+	Gaps        int           `json:"gaps"` // units with something lost before them
+	Reordered   bool          `json:"reordered"`
+	Medias      []string      `json:"medias,omitempty"` // offered besides, not taken
+	Certificate string        `json:"certificate,omitempty"`
+}
+
 // Validate holds a message from a child to what the parent relies on.
 func (m *ToParent) Validate() error {
 	n := 0
-	for _, set := range []bool{m.Walls != nil, m.Dial != nil, m.Listen != nil, m.Report != nil, m.Status != nil, m.Fault != nil} {
+	for _, set := range []bool{m.Walls != nil, m.Dial != nil, m.Listen != nil, m.Report != nil, m.Status != nil, m.Fault != nil, m.Probed != nil} {
 		if set {
 			n++
 		}

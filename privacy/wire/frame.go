@@ -40,7 +40,7 @@ func WriteFrame(w io.Writer, f *nvr.Frame) error {
 	if err := checkFrame(f); err != nil {
 		return fmt.Errorf("write %s frame %d: %w", f.Stream, f.Seq, err)
 	}
-	b, err := appendFrame(nil, f)
+	b, err := encodeFrame(f)
 	if err != nil {
 		return fmt.Errorf("write %s frame %d: %w", f.Stream, f.Seq, err)
 	}
@@ -50,7 +50,7 @@ func WriteFrame(w io.Writer, f *nvr.Frame) error {
 	return nil
 }
 
-func appendFrame(b []byte, f *nvr.Frame) ([]byte, error) {
+func encodeFrame(f *nvr.Frame) ([]byte, error) {
 	units := f.NALs
 	if f.Key {
 		units = append([][]byte{f.SPS, f.PPS}, f.NALs...)
@@ -70,7 +70,7 @@ func appendFrame(b []byte, f *nvr.Frame) ([]byte, error) {
 		flags |= flagSourceKey
 	}
 	be := binary.BigEndian
-	b = append(make([]byte, 0, headerSize+length), magic...)
+	b := append(make([]byte, 0, headerSize+length), magic...)
 	b = append(b, version, byte(f.Stream), flags, byte(f.Obscured))
 	b = be.AppendUint32(b, uint32(length))
 	b = append(b, f.Run[:]...)

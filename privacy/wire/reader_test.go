@@ -31,7 +31,7 @@ func maker() *wiretest.Maker {
 // raw is the frame as bytes, without the writer's own checks.
 func raw(t testing.TB, f *nvr.Frame) []byte {
 	t.Helper()
-	b, err := appendFrame(nil, f)
+	b, err := encodeFrame(f)
 	if err != nil {
 		t.Fatal(err)
 	}

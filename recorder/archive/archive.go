@@ -170,7 +170,7 @@ func (a *Archive) Close() error {
 }
 
 func (a *Archive) release() (errs error) {
-	if a.index != nil {
+	if a.index != nil && !a.index.dead.Load() { // else Close would wait for locks that nobody lets go
 		errs = a.index.db.Close()
 	}
 	for _, v := range a.volumes {

@@ -692,6 +692,39 @@ func TestBrokenIndexIsSetAsideAndRebuilt(t *testing.T) {
 	}
 }
 
+// F-06: an index that breaks in use costs no footage and not the process.
+func TestIndexThatBreaksInUseCostsNoFootage(t *testing.T) {
+	s := newStore(t, nil)
+	s.second("cell-01")
+	db := s.a.index.db
+	s.a.index.db = nil // the next commit panics, as bbolt does on a page that makes no sense
+	path := db.Path()
+	s.now += time.Second
+	c := s.cams["cell-01"]
+	for range 3 {
+		if err := c.feed.Write(c.piece()); err != nil {
+			t.Fatal(err)
+		}
+		s.a.volumes[0].tick(false)
+		if err := s.a.index.commit(epoch.Add(s.now)); err == nil {
+			t.Fatal("commit did not notice")
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.crash()
+	if _, err := os.Stat(path + brokenMark); err != nil {
+		t.Error(err)
+	}
+	s.open()
+	if got := causes(s.coverage("cell-01")); !strings.HasPrefix(got, "not in service:3601, recorded:4") {
+		t.Errorf("coverage is %s", got)
+	}
+	s.crash()
+	s.check()
+}
+
 func TestTornFileIsKeptUpToItsLastWholeFragment(t *testing.T) {
 	s := newStore(t, nil)
 	for range 5 {

@@ -26,6 +26,9 @@ func (a *Archive) runDemoRetention(ctx context.Context) {
 			return
 		case <-t.C:
 		}
+		if a.index.dead.Load() {
+			return // nothing is erased without an index
+		}
 		if err := a.eraseOld(); err != nil {
 			a.log.Error("erase old footage of the demo", "err", err)
 		}

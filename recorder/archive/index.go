@@ -1,12 +1,15 @@
 package archive
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -65,8 +68,9 @@ const (
 )
 
 type index struct {
-	db  *bolt.DB
-	log *slog.Logger
+	db   *bolt.DB
+	path string
+	log  *slog.Logger
 
 	mu     sync.Mutex
 	events []event // guarded by mu: arrived, not committed
@@ -75,7 +79,11 @@ type index struct {
 	heads  map[nvr.CameraID]*head
 	order  []nvr.CameraID
 	number uint32
+	dead   atomic.Bool // bbolt panicked: its locks may be held, nobody writes any more
 }
+
+// brokenMark ends the name of the file that says that the index is to be set aside.
+const brokenMark = ".broken"
 
 // openIndex opens or makes the database. A database that cannot be read is an error; the caller sets
 // it aside.
@@ -86,16 +94,24 @@ func openIndex(dir, suite string, log *slog.Logger) (x *index, err error) {
 		}
 	}()
 	path := filepath.Join(dir, indexName)
-	_, statErr := os.Stat(path)
+	if _, err := os.Stat(path + brokenMark); err == nil {
+		return nil, errors.New("open index: it broke while it was in use")
+	}
+	st, statErr := os.Stat(path)
 	db, err := bolt.Open(path, 0o640, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
 	if err != nil {
 		return nil, fmt.Errorf("open index: %w", err)
 	}
-	x = &index{db: db, log: log, heads: map[nvr.CameraID]*head{}}
+	x = &index{db: db, path: path, log: log, heads: map[nvr.CameraID]*head{}}
 	if statErr != nil {
 		err = db.Update(func(tx *bolt.Tx) error { return initIndex(tx, suite) })
 	} else {
-		err = db.View(func(tx *bolt.Tx) error { return x.load(tx, suite) })
+		err = db.View(func(tx *bolt.Tx) error {
+			if tx.Size() > st.Size() { // bbolt itself would find out when it writes, by a panic
+				return fmt.Errorf("has %d bytes of %d", st.Size(), tx.Size())
+			}
+			return x.load(tx, suite)
+		})
 	}
 	if err != nil {
 		db.Close()
@@ -150,14 +166,31 @@ func (x *index) add(ev ...event) {
 
 // commit writes what has arrived. known is the time up to which nothing is outstanding. After an
 // error everything stays for the next time: the files hold it all.
-func (x *index) commit(known time.Time) error {
+//
+// Where bbolt panics, or its memory map faults, the database is beyond use: its locks may be held. Then
+// nothing more goes to it, a mark tells the next start to set it aside, and the footage goes on into
+// files that describe themselves.
+func (x *index) commit(known time.Time) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			x.dead.Store(true)
+			err = fmt.Errorf("commit index: %v", p)
+			if e := os.WriteFile(x.path+brokenMark, nil, 0o640); e != nil {
+				err = errors.Join(err, e)
+			}
+		}
+	}()
 	x.mu.Lock()
 	events := x.events
 	x.events = nil
 	x.mu.Unlock()
+	if x.dead.Load() {
+		return errors.New("commit index: it broke, the next start rebuilds it from the files")
+	}
 
 	before := x.snapshot()
-	err := x.db.Update(func(tx *bolt.Tx) error {
+	err = x.db.Update(func(tx *bolt.Tx) error {
 		for i := range events {
 			if err := x.apply(tx, &events[i]); err != nil {
 				return err

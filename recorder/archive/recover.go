@@ -29,6 +29,9 @@ func (a *Archive) openIndex() error {
 		if err := durable.Rename(a.state, indexName, aside); err != nil {
 			return fmt.Errorf("set broken index aside: %w", err)
 		}
+		if err := durable.Remove(a.state, indexName+brokenMark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set broken index aside: %w", err)
+		}
 		if x, err = openIndex(a.cfg.State, a.cfg.Suite, a.log); err != nil {
 			return err
 		}
@@ -108,7 +111,9 @@ func (a *Archive) takeIn(all bool) error {
 		}
 	}
 	for cam, files := range byCam {
-		a.replay(cam, files)
+		if err := a.replay(cam, files); err != nil {
+			return err
+		}
 	}
 	now := a.cfg.Clock.Wall().UTC()
 	for _, cam := range slices.Clone(a.index.order) {
@@ -228,7 +233,7 @@ func readFound(root *os.Root, name string, cam nvr.CameraID, volume [16]byte, kn
 }
 
 // replay turns files into the events that they came from.
-func (a *Archive) replay(cam nvr.CameraID, files []*found) {
+func (a *Archive) replay(cam nvr.CameraID, files []*found) error {
 	slices.SortFunc(files, func(p, q *found) int {
 		if c := p.row.Start.Compare(q.row.Start); c != 0 {
 			return c
@@ -282,6 +287,7 @@ func (a *Archive) replay(cam nvr.CameraID, files []*found) {
 		edge = row.End
 	}
 	if err := a.index.commit(a.cfg.Clock.Wall()); err != nil {
-		a.log.Error("index refuses to write", "err", err) // its events stay for the next commit
+		return err
 	}
+	return nil
 }

@@ -150,7 +150,7 @@ func (r *Reader) readSeal(b []byte, rest int64) error {
 	if err := c.open(uuidSeal); err != nil {
 		return err
 	}
-	if c.u8()|c.u8()|c.u8() != 0 {
+	if !c.zero(3) {
 		return errors.New("reserved bytes are set")
 	}
 	s.Fragments, s.Ticks, s.End = c.u32(), c.u64(), nanos(int64(c.u64()))
@@ -190,10 +190,18 @@ func (c *cursor) take(n int) []byte {
 	c.n += n
 	return c.b[c.n-n : c.n]
 }
-func (c *cursor) u8() byte       { return c.take(1)[0] }
-func (c *cursor) u16() uint16    { return be.Uint16(c.take(2)) }
-func (c *cursor) u32() uint32    { return be.Uint32(c.take(4)) }
-func (c *cursor) u64() uint64    { return be.Uint64(c.take(8)) }
+func (c *cursor) u8() byte    { return c.take(1)[0] }
+func (c *cursor) u16() uint16 { return be.Uint16(c.take(2)) }
+func (c *cursor) u32() uint32 { return be.Uint32(c.take(4)) }
+func (c *cursor) u64() uint64 { return be.Uint64(c.take(8)) }
+func (c *cursor) zero(n int) bool {
+	for _, v := range c.take(n) {
+		if v != 0 {
+			return false
+		}
+	}
+	return true
+}
 func (c *cursor) bytes(p []byte) { copy(p, c.take(len(p))) }
 func (c *cursor) text(most int) string {
 	n := int(c.u8())
@@ -254,7 +262,7 @@ func decodeHeader(b []byte) (Header, int, error) {
 		return h, 0, err
 	}
 	h.Clock = stamp.State(c.u8())
-	if c.u8()|c.u8() != 0 {
+	if !c.zero(2) {
 		return h, 0, errors.New("reserved bytes are set")
 	}
 	c.bytes(h.ID[:])

@@ -113,7 +113,6 @@ type Stamper struct {
 	awaySince time.Duration // arrival of the first of them
 
 	last     time.Duration // UTC of the last frame
-	spacing  time.Duration // of the last two frames
 	stamped  bool
 	mark     State
 	floorEnd time.Duration // end of what was recorded before, see After

@@ -34,15 +34,18 @@ type Script struct {
 	Units [][][]byte // access units of NAL units without start codes
 	// Packets are RTP packets sent as they are, instead of Units: a capture.
 	Packets [][]byte
-	PTS     []time.Duration         // of each unit; nil = its number / FPS. With B-frames they go back (F-29).
-	FPS     float64                 // units a second; 0 = 400 a second with the time stamps of 25
-	Loop    bool                    // else the stream falls silent after the last unit (F-22)
-	Auth    Auth                    // F-42, F-43
-	Path    string                  // "" = /stream
-	TLS     bool                    // RTSPS with a certificate of its own, see Pin (T-13)
-	Clock   float64                 // speed of the RTP clock against the wall: 1.02 = 2 % fast (F-31); 0 = 1
-	SDP     func(own string) string // replaces the description
-	After   map[string]string       // header lines added to the answer to a method, e.g. "SETUP": "X: y\r\n"
+	PTS     []time.Duration // of each unit; nil = its number / FPS. With B-frames they go back (F-29).
+	FPS     float64         // units a second; 0 = 400 a second with the time stamps of 25
+	// Window, if not 0, is how many units may be under way that Took was not told of: nothing is lost
+	// by a slow test.
+	Window int
+	Loop   bool                    // else the stream falls silent after the last unit (F-22)
+	Auth   Auth                    // F-42, F-43
+	Path   string                  // "" = /stream
+	TLS    bool                    // RTSPS with a certificate of its own, see Pin (T-13)
+	Clock  float64                 // speed of the RTP clock against the wall: 1.02 = 2 % fast (F-31); 0 = 1
+	SDP    func(own string) string // replaces the description
+	After  map[string]string       // header lines added to the answer to a method, e.g. "SETUP": "X: y\r\n"
 
 	// What else the camera offers, and whether it sends it though nobody asked (T-13, "only video").
 	NoVideo, Audio, Metadata, BackChannel, Unasked bool
@@ -136,6 +139,7 @@ type knobs struct {
 	once                   time.Duration
 	garbage                int
 	source                 int // counts SwitchTo
+	took                   int
 }
 
 // Start runs a camera until the test ends.
@@ -270,6 +274,9 @@ func (c *Camera) SwitchTo(kind string, units [][][]byte) {
 	c.Change(func(s *Script) { s.Kind, s.Units, s.PTS = kind, units, nil })
 	c.turn(func(k *knobs) { k.source++ })
 }
+
+// Took says that the test has read a unit, see Script.Window.
+func (c *Camera) Took() { c.turn(func(k *knobs) { k.took++ }) }
 
 // Disconnect closes the connections and goes on listening.
 func (c *Camera) Disconnect() {

@@ -24,7 +24,6 @@ type session struct {
 	// owned by run
 	id      string
 	ids     int
-	logins  int
 	staled  int
 	nonce   string
 	playing bool

@@ -43,7 +43,8 @@ func (s *session) send() {
 			p.source, p.position, p.sent = knobs.source, 0, 0
 			p.base = p.last + frame(&script)
 		}
-		silent := knobs.frozen || knobs.hole || knobs.rtcpOnly || p.position >= max(len(script.Units), len(script.Packets))
+		silent := knobs.frozen || knobs.hole || knobs.rtcpOnly || p.position >= max(len(script.Units), len(script.Packets)) ||
+			script.Window > 0 && p.sent-knobs.took >= script.Window
 		if silent || time.Now().Before(due) {
 			wait := time.Until(due)
 			if silent {
@@ -67,6 +68,9 @@ func (s *session) send() {
 		if script.Packets != nil {
 			if p.captured(script.Packets[p.position]) != nil {
 				return
+			}
+			if script.Packets[p.position][1]&0x80 != 0 {
+				p.sent++
 			}
 			p.position++
 			due = due.Add(time.Millisecond)
