@@ -157,20 +157,34 @@ const goneBy = 3 * time.Second
 // recorder as a process. The clock runs from when the last picture that left the recorder came from
 // the camera, to the tile's NOT LIVE with its canvas black.
 func TestOldPicturesAreTakenAwayInTime(t *testing.T) {
-	sc := scene{size: nvr.Size{Width: 640, Height: 360}, wc: rect{400, 160, 500, 280}, kind: "h264"}
+	sc := scene{size: nvr.Size{Width: 480, Height: 270}, wc: rect{200, 100, 300, 200}, kind: "h264"}
 	play := script(t, sc.file(t, "camera"))
-	lost, other := fakecamera.Start(t, play), fakecamera.Start(t, play)
-	p := startRun(t, t.TempDir(), "", rigCamera{url: lost.URL(), mask: sc.masked()}, rigCamera{url: other.URL(), mask: sc.masked()})
+	lost := fakecamera.Start(t, play)
+	cams := []rigCamera{{url: lost.URL(), mask: sc.masked()}, {url: fakecamera.Start(t, play).URL(), mask: sc.masked()}}
+	// A camera that has gone is tried for more and more seldom, so each round stops another one.
+	var stopped []*fakecamera.Camera
+	for range min(*wallRounds, 5) {
+		cam := fakecamera.Start(t, play)
+		stopped, cams = append(stopped, cam), append(cams, rigCamera{url: cam.URL(), mask: sc.masked()})
+	}
+	p := startRun(t, t.TempDir(), "", cams...)
 	b := openBrowser(t, p.addr)
 	ask[bool](b, record)
+	nth := func(round int) int { return round % len(stopped) }
 	for _, c := range []struct {
 		name       string
-		lose, back func()
-		tiles      []int
+		lose, back func(round int)
+		tiles      func(round int) []int
 	}{
-		{"camera freezes", lost.Freeze, lost.Thaw, []int{0}},
-		{"camera stops", lost.Stop, lost.StartAgain, []int{0}},
-		{"recorder stands still, its socket open", func() { p.signal(syscall.SIGSTOP) }, func() { p.signal(syscall.SIGCONT) }, []int{0, 1}},
+		{"camera freezes",
+			func(int) { lost.Freeze() }, func(int) { lost.Thaw() },
+			func(int) []int { return []int{0} }},
+		{"camera stops",
+			func(round int) { stopped[nth(round)].Stop() }, func(round int) { stopped[nth(round)].StartAgain() },
+			func(round int) []int { return []int{2 + nth(round)} }},
+		{"recorder stands still, its socket open",
+			func(int) { p.signal(syscall.SIGSTOP) }, func(int) { p.signal(syscall.SIGCONT) },
+			func(int) []int { return []int{0, 1, 2} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var worst time.Duration
@@ -179,18 +193,19 @@ func TestOldPicturesAreTakenAwayInTime(t *testing.T) {
 				waitPictures(t, s, 2, nvr.Tile, 10*time.Second)
 				wait(time.Duration(round*130) * time.Millisecond) // another phase of every clock
 				ask[bool](b, `window.changes = [], true`)
-				c.lose()
-				for _, tile := range c.tiles {
+				c.lose(round)
+				tiles := c.tiles(round)
+				for _, tile := range tiles {
 					took := b.notLive(s, tile)
 					worst = max(worst, took)
 					if took > goneBy {
 						t.Errorf("round %d: the picture of tile %d stood %v after it was taken", round+1, tile, took)
 					}
 				}
-				if len(c.tiles) == 1 {
+				if len(tiles) == 1 {
 					b.mustBeLive("cell-02")
 				}
-				c.back()
+				c.back(round)
 				b.until(time.Minute, allLive)
 				s.close()
 			}
