@@ -44,6 +44,7 @@ var (
 // -chaosseed repeats a plan; when its steps fall is up to the machine.
 func TestChaos(t *testing.T) {
 	needFFmpeg(t)
+	t.Parallel()
 	seed := *chaosSeed
 	if seed == 0 {
 		seed = rand.Uint64N(1 << 32)

@@ -250,6 +250,11 @@ func (j *journal) unbroken(id nvr.CameraID) string {
 // coverage waits until everything up to at is durable, and returns what the archive says of the
 // camera from the beginning of the rig on.
 func (j *journal) coverage(id nvr.CameraID, began, at time.Time) ([]archive.Span, error) {
+	// A gap that has just ended is said to last until the first pictures after it are durable: those of
+	// a new run wait two seconds for that, and a tick.
+	for j.rig.main.Clock.Wall().Before(at.Add(4 * time.Second)) {
+		wait(50 * time.Millisecond)
+	}
 	for deadline := time.Now().Add(15 * time.Second); ; wait(100 * time.Millisecond) {
 		list, err := j.rig.main.archive.Coverage(id, began, at)
 		if err != nil {
