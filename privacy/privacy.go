@@ -195,6 +195,7 @@ func (m *Masker) Run(ctx context.Context) error {
 		return nil
 	}
 	m.change(func(s *State) { s.Outage = &nvr.Outage{Cause: nvr.CameraLost, Detail: "connecting to the camera"} })
+	var told nvr.Outage // since the last picture
 	for {
 		end := m.runOnce(ctx)
 		if ctx.Err() != nil {
@@ -205,7 +206,12 @@ func (m *Masker) Run(ctx context.Context) error {
 		if note != "" {
 			out.Detail = note + ": " + out.Detail
 		}
-		m.log.Warn("masker ended", "cause", out.Error(), "retry_in", wait)
+		level := slog.LevelWarn
+		if out == told && !end.frames {
+			level = slog.LevelDebug // a camera that is gone for a week is one event
+		}
+		told = out
+		m.log.Log(ctx, level, "masker ended", "cause", out.Error(), "retry_in", wait)
 		m.change(func(s *State) {
 			s.Phase, s.Outage, s.Retry, s.PID = Waiting, &out, m.mono()+wait, 0
 			if out.Cause == nvr.MaskerFault {
