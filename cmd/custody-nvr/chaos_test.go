@@ -198,7 +198,7 @@ var chaosFaults = map[string]func(*chaos, *actor) func(){
 			case 0:
 				return nil
 			case 1:
-				nal = nal[:1+a.rand.IntN(len(nal))]
+				nal = nal[:3+a.rand.IntN(len(nal)-2)] // a header and a byte, or it cannot be sent
 			case 2:
 				nal[a.rand.IntN(len(nal))] ^= byte(1 << a.rand.IntN(8))
 			case 3:

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -410,5 +411,51 @@ func runHostile(t *testing.T, rows []faultRow) {
 			}
 		}
 		t.Logf("%s said: %s", id, strings.Join(said, "; "))
+	}
+}
+
+// The system clock goes back by an hour in the middle of a stall: NOT LIVE comes as soon as ever, and so
+// does the picture (F-24).
+func TestClockStepHidesNoStall(t *testing.T) {
+	t.Parallel()
+	cam := fakecamera.Start(t, film{}.script(t))
+	var back atomic.Int64
+	r := startPreparedRig(t, t.TempDir(), func(m *Main) {
+		m.Clock = systemClock()
+		wall := m.Clock.Wall
+		m.Clock.Wall = func() time.Time { return wall().Add(-time.Duration(back.Load())) }
+	}, filmed(cam.URL(), nil))
+	book := r.follow()
+	r.waitState("cell-01", nvr.Recorded, 30*time.Second)
+	wait(2 * time.Second)
+	cam.Freeze()
+	wait(time.Second)
+	back.Store(int64(time.Hour))
+	r.waitState("cell-01", nvr.CameraLost, 10*time.Second)
+	last, _ := book.lastBefore("cell-01", r.main.Clock.Mono())
+	if took := r.main.hub.State("cell-01").Since - last.arrived; took > book.allow(3*time.Second) {
+		t.Errorf("the tile said so %v after the last picture, at most 3 s", took)
+	}
+	wait(2 * time.Second)
+	thawed := r.main.Clock.Mono()
+	cam.Thaw()
+	r.waitState("cell-01", nvr.Recorded, 15*time.Second)
+	if first, ok := book.firstAfter("cell-01", thawed); !ok || first.arrived-thawed > book.allow(5*time.Second) {
+		t.Errorf("the picture came back %v after the camera did, at most 5 s", first.arrived-thawed)
+	}
+	wait(6 * time.Second)
+	// A step back leaves no time between, so nothing of it stands in the coverage but both its sides.
+	now := r.main.Clock.Wall().UTC()
+	spans, err := r.main.archive.Coverage("cell-01", now.Add(-time.Minute), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong := onlyRecorded(spans); wrong != "" {
+		t.Errorf("coverage after the step: %s\n%s", wrong, spanText(spans))
+	}
+	for i, s := range spans[1:] {
+		if !s.From.Equal(spans[i].To) {
+			t.Errorf("a hole in the coverage at %v", spans[i].To)
+		}
 	}
 }
