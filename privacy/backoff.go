@@ -10,8 +10,8 @@ import (
 // The pace of attempts.
 const (
 	firstDelay   = 500 * time.Millisecond
-	longestLost  = 4 * time.Second  // a camera that is back is to be seen within 5 s (F-46)
-	longestFault = 30 * time.Second // for a child that breaks down
+	longestDelay = 30 * time.Second // after a masker fault, or where the machine is too slow
+	longestLost  = 3 * time.Second  // after a camera was lost: it must be back within 5 s of its return
 	firstSlow    = time.Minute
 	longestSlow  = 10 * time.Minute
 	healthy      = time.Minute // frames for so long forgive everything before
@@ -73,16 +73,16 @@ func (b *backoff) next(now time.Duration, e ending) (wait time.Duration, note st
 			return time.Duration(100+200*b.rand()) * time.Millisecond, note
 		}
 	}
-	longest := longestLost
-	if e.outage.Cause == nvr.MaskerFault {
-		longest = longestFault
+	longest := longestDelay
+	if e.outage.Cause == nvr.CameraLost {
+		longest = longestLost
 	}
 	b.delay = min(max(2*b.delay, firstDelay), longest)
 	wait = time.Duration(float64(b.delay) * (0.75 + 0.25*b.rand()))
 	if e.outage.Cause == nvr.MaskerFault {
 		b.faults = append(b.faults, now)
 		if len(b.faults) >= manyFaults {
-			wait, note = longestFault, "masker crashes again and again"
+			wait, note = longestDelay, "masker crashes again and again"
 		}
 	}
 	wait = max(wait, b.slow)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -70,6 +69,8 @@ type child struct {
 	pins      []pinned      // guarded by mu
 	asked     int           // guarded by mu, requests for sockets
 	sockets   int           // guarded by mu, handed over or on the way
+	ready     net.Conn      // guarded by mu: the first socket where it is open already
+	unreached bool          // guarded by mu: no connection came about
 	refused   string        // guarded by mu: a dial to a foreign address
 	statusAt  time.Duration // guarded by mu, zero before the first
 	status    wire.Status   // guarded by mu
@@ -104,11 +105,19 @@ func (m *Masker) runOnce(ctx context.Context) ending {
 	if out != nil {
 		return ending{outage: *out}
 	}
+	ready, err := m.knock(ctx, to)
+	if err != nil {
+		return ending{outage: nvr.Outage{Cause: nvr.CameraLost, Detail: fmt.Sprintf("no connection to %s: %v; check power, cable and address of the camera", to, err)}}
+	}
 	m.queue.newRun()
 	c, err := m.start(to)
 	if err != nil {
+		if ready != nil {
+			ready.Close()
+		}
 		return ending{outage: nvr.Outage{Cause: nvr.MaskerFault, Detail: err.Error()}}
 	}
+	c.ready = ready
 	c.patient = m.backoff.patient(m.mono())
 	m.change(func(s *State) {
 		s.Phase, s.Run, s.PID = Starting, c.run, c.cmd.Process.Pid
@@ -137,7 +146,22 @@ func (m *Masker) runOnce(ctx context.Context) ending {
 	c.group.Wait()
 	c.frames.Close()
 	c.parent.Close()
+	if c.ready != nil {
+		c.ready.Close()
+	}
+	m.unreached = c.unreached
 	return c.ending(exit)
+}
+
+// knock connects to a camera that could not be reached the last time, before a child is started for
+// it: a child for each attempt at a camera that is switched off would cost more than recording it.
+// The connection is the child's first one. Elsewhere it returns nil: the child asks when it is ready.
+func (m *Masker) knock(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	if !m.unreached {
+		return nil, nil
+	}
+	dialer := net.Dialer{Timeout: dialTime}
+	return dialer.DialContext(ctx, "tcp", to.String())
 }
 
 // start makes the pipe, the pair and the process.
@@ -296,344 +320,4 @@ func exitWords(err error) string {
 		return fmt.Sprintf("masker was ended by %s (%s)", unix.SignalName(status.Signal()), status.Signal())
 	}
 	return fmt.Sprintf("masker ended with exit code %d: the log has what it said", exit.ExitCode())
-}
-
-// talkToChild sends the start message, what Watch wants, and at the end the stop message. A
-// child that does not read holds up this goroutine only, until it is killed.
-func (c *child) talkToChild() {
-	m := c.m
-	m.mu.Lock()
-	pin := m.pin
-	m.mu.Unlock()
-	cam := m.cfg.Camera
-	if err := c.parent.Send(wire.ToChild{Start: &wire.Start{
-		Run: c.run, Mask: *cam.Mask, Pin: pin, TileWidth: m.cfg.TileWidth, SandboxDisabled: m.cfg.SandboxDisabled, Parent: os.Getpid(), Patient: c.patient, Probe: m.probe,
-		Camera: wire.Camera{ID: cam.ID, URL: cam.URL, User: cam.User, Password: cam.Password, Transport: cam.Transport, TLSPin: cam.TLSPin},
-		Limits: wire.Limits{MaxPixels: cam.MaxPixels, DataLimit: m.cfg.DataLimit},
-	}}, nil); err != nil {
-		return // it is gone; watchOver sees that
-	}
-	told := false
-	for {
-		m.mu.Lock()
-		tiles := m.tiles
-		m.mu.Unlock()
-		if tiles != told {
-			if err := c.parent.Send(wire.ToChild{Watch: &wire.Watch{Tiles: tiles}}, nil); err != nil {
-				return
-			}
-			told = tiles
-		}
-		select {
-		case <-c.poke:
-		case <-c.over.Done():
-			_ = c.parent.Send(wire.ToChild{Stop: &wire.Stop{}}, nil) // it may be gone, which is as well
-			return
-		}
-	}
-}
-
-// pokeWatch is called with the Masker's mu held.
-func (c *child) pokeWatch() {
-	select {
-	case c.poke <- struct{}{}:
-	default:
-	}
-}
-
-// readControl deals with what the child says.
-func (c *child) readControl() {
-	for {
-		m, err := c.parent.Receive()
-		if err != nil {
-			if errors.Is(err, wire.ErrBroken) {
-				c.fail(nvr.MaskerFault, "masker broke the control protocol: %v", err)
-			}
-			return // else it is gone, or about to be
-		}
-		now := c.m.mono()
-		if now-c.countedAt > time.Second {
-			c.countedAt, c.counted = now, 0
-		}
-		if c.counted++; c.counted > maxControl {
-			c.fail(nvr.MaskerFault, "masker sends more than %d control messages a second", maxControl)
-			return
-		}
-		switch {
-		case m.Walls != nil:
-			c.onWalls(*m.Walls)
-		case m.Dial != nil:
-			c.onSocket(*m.Dial, c.dial)
-		case m.Listen != nil:
-			c.onSocket(*m.Listen, c.listen)
-		case m.Report != nil:
-			c.onReport(*m.Report)
-		case m.Status != nil:
-			c.onStatus(*m.Status, now)
-		case m.Fault != nil:
-			c.mu.Lock()
-			if c.fault == nil {
-				c.fault, c.faultAt = m.Fault, now
-			}
-			c.mu.Unlock()
-		case m.Probed != nil:
-			c.onProbed(*m.Probed)
-		}
-	}
-}
-
-// onWalls refuses a child that goes on with a wall missing when nobody allowed that.
-func (c *child) onWalls(w wire.Walls) {
-	if (len(w.Missing) > 0 || !w.Seccomp) && c.m.cfg.SandboxDisabled == "" {
-		c.fail(nvr.MaskerFault, "the masker's sandbox is not complete (%q): see INSTALL, or give the reason in the suite file", w.Missing)
-		return
-	}
-	for i := range w.Missing {
-		w.Missing[i] = clean(w.Missing[i], c.m.cfg.Camera.Password, maxDetail)
-	}
-	c.mu.Lock()
-	first := c.walls == nil
-	c.walls = &w
-	c.mu.Unlock()
-	if !first {
-		c.fail(nvr.MaskerFault, "masker reported its walls twice")
-		return
-	}
-	c.m.change(func(s *State) { s.Walls = w })
-}
-
-func (c *child) onStatus(s wire.Status, now time.Duration) {
-	s.Detail = clean(s.Detail, c.m.cfg.Camera.Password, maxDetail)
-	c.mu.Lock()
-	// The child says since when, but it cannot push the moment past the one we first heard of it.
-	if s.Busy && (!c.status.Busy || s.Picture != c.status.Picture || c.statusAt == 0) {
-		c.busyAt = min(now, max(s.Since, c.statusAt))
-	}
-	c.status, c.statusAt = s, now
-	c.mu.Unlock()
-	c.m.mu.Lock()
-	c.m.state.Status = s
-	c.m.mu.Unlock()
-}
-
-// onReport compares the camera with the approved one, or approves the first one that comes.
-func (c *child) onReport(r wire.Report) {
-	m := c.m
-	r.Geometry = clean(r.Geometry, m.cfg.Camera.Password, maxDetail)
-	r.Track = clean(r.Track, m.cfg.Camera.Password, maxDetail)
-	r.Certificate = clean(r.Certificate, m.cfg.Camera.Password, maxDetail)
-	r.Medias = r.Medias[:min(len(r.Medias), 16)]
-	for i := range r.Medias {
-		r.Medias[i] = clean(r.Medias[i], m.cfg.Camera.Password, maxDetail)
-	}
-	if r.Fingerprint != clean(r.Fingerprint, "", 2*len(r.Fingerprint)) {
-		c.fail(nvr.MaskerFault, "masker reported a fingerprint that is no line of text")
-		return
-	}
-	m.mu.Lock()
-	pin := m.pin
-	m.mu.Unlock()
-	if pin == "" {
-		if m.cfg.OnPin != nil {
-			if err := m.cfg.OnPin(r.Fingerprint); err != nil {
-				c.fail(nvr.MaskerFault, "the camera's fingerprint cannot be stored: %v", err)
-				return
-			}
-		}
-		pin = r.Fingerprint
-		m.mu.Lock()
-		m.pin = pin
-		m.mu.Unlock()
-	}
-	differs := r.Fingerprint != pin
-	c.mu.Lock()
-	first := len(c.pins) == 0
-	if len(c.pins) == 64 { // the frames of the oldest have long passed
-		c.pins = append(c.pins[:0], c.pins[32:]...)
-	}
-	c.pins = append(c.pins, pinned{r.From, differs})
-	c.mu.Unlock()
-	if first {
-		close(c.reported)
-	}
-	m.change(func(s *State) { s.Report, s.Fingerprint, s.Differs = r, r.Fingerprint, differs })
-}
-
-// onSocket answers a request for a socket. A dial takes time, so it has a goroutine; their number
-// is bounded by maxAsked.
-func (c *child) onSocket(d wire.Dial, open func(wire.Dial) (syscall.Conn, io.Closer, error)) {
-	c.mu.Lock()
-	c.asked++
-	tooMany := c.asked > maxAsked
-	var err error
-	switch {
-	case c.walls == nil:
-		err = errors.New("no socket before the walls stand")
-	case c.sockets >= maxSockets:
-		err = fmt.Errorf("this masker has had its %d sockets", maxSockets)
-	default:
-		c.sockets++
-	}
-	c.mu.Unlock()
-	if tooMany {
-		c.fail(nvr.MaskerFault, "masker asked for more than %d sockets", maxAsked)
-		return
-	}
-	if err != nil {
-		c.answer(d.ID, nil, err)
-		return
-	}
-	c.group.Go(func() {
-		conn, closer, err := open(d)
-		if err != nil {
-			c.mu.Lock()
-			c.sockets--
-			c.mu.Unlock()
-			c.answer(d.ID, nil, err)
-			return
-		}
-		c.answer(d.ID, conn, nil)
-		closer.Close() // the child has its own copy now
-	})
-}
-
-func (c *child) answer(id uint32, conn syscall.Conn, err error) {
-	a := wire.Answer{ID: id}
-	if err != nil {
-		a.Error = err.Error()
-	}
-	// A send fails only where the child is gone, which watchOver sees.
-	_ = c.parent.Send(wire.ToChild{Answer: &a}, conn)
-}
-
-func (c *child) dial(d wire.Dial) (syscall.Conn, io.Closer, error) {
-	if err := c.m.address.allow(c.address, d.Network, d.Address); err != nil {
-		c.mu.Lock()
-		if c.refused == "" {
-			c.refused = clean(fmt.Sprintf("refused to connect: %v (does the camera redirect?)", err), c.m.cfg.Camera.Password, maxDetail)
-		}
-		c.mu.Unlock()
-		return nil, nil, err
-	}
-	dialer := net.Dialer{Timeout: dialTime}
-	conn, err := dialer.DialContext(c.over, "tcp", c.address.String())
-	if err != nil {
-		return nil, nil, err
-	}
-	return conn.(*net.TCPConn), conn, nil
-}
-
-func (c *child) listen(d wire.Dial) (syscall.Conn, io.Closer, error) {
-	port, err := allowListen(c.m.cfg.Camera.Transport, d.Network, d.Address)
-	if err != nil {
-		return nil, nil, err
-	}
-	network := "udp4"
-	if c.address.Addr().Is6() {
-		network = "udp6"
-	}
-	conn, err := net.ListenUDP(network, &net.UDPAddr{Port: port})
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := conn.SetReadBuffer(udpBuffer); err != nil {
-		conn.Close()
-		return nil, nil, fmt.Errorf("enlarge the receive buffer: %w", err)
-	}
-	return conn, conn, nil
-}
-
-// readFrames passes frames on until the pipe ends or a rule is broken.
-func (c *child) readFrames() {
-	m := c.m
-	r := wire.NewReader(c.frames, wire.Rules{
-		Run: c.run, Masks: []nvr.MaskDigest{c.digest}, MaxPixels: m.cfg.Camera.MaxPixels, Mono: m.mono,
-	})
-	for {
-		f, err := r.Next()
-		if err != nil {
-			if errors.Is(err, wire.ErrBroken) {
-				c.fail(nvr.MaskerFault, "masker broke the frame protocol: %v", err)
-			}
-			return
-		}
-		if f.Obscured == nvr.Recorded && !c.waitForReport() {
-			return
-		}
-		if !c.admit(&f) {
-			return
-		}
-		m.queue.put(f)
-	}
-}
-
-// waitForReport holds the first frame that shows anything until the report that must have been sent
-// before it is dealt with: the two come on different ways. A stream that does not fit the mask is
-// never reported, nor is one that is still damaged: their frames are obscured whole.
-func (c *child) waitForReport() bool {
-	select {
-	case <-c.reported:
-		return true
-	default:
-	}
-	timer := time.NewTimer(c.m.patience.report)
-	defer timer.Stop()
-	select {
-	case <-c.reported:
-		return true
-	case <-timer.C:
-		c.fail(nvr.MaskerFault, "masker sent a frame before it reported what the camera sends")
-	case <-c.failed:
-	case <-c.over.Done():
-	}
-	return false
-}
-
-// admit checks what package wire cannot know: age and identity.
-func (c *child) admit(f *nvr.Frame) bool {
-	now := c.m.mono()
-	switch {
-	case f.Arrived > now:
-		c.fail(nvr.MaskerFault, "masker sent a frame from the future (%v ahead)", f.Arrived-now)
-		return false
-	case f.Arrived <= now-maxAge:
-		c.fail(nvr.Overload, "frames come %v late: the machine cannot keep up", (now - f.Arrived).Round(time.Second))
-		return false
-	}
-	c.mu.Lock()
-	noWalls := c.walls == nil
-	differs := c.differsAt(f.PTS)
-	c.mu.Unlock()
-	switch {
-	case noWalls:
-		c.fail(nvr.MaskerFault, "masker sent a frame before it reported its walls")
-		return false
-	case differs && f.Obscured == nvr.Recorded:
-		c.fail(nvr.MaskerFault, "masker sent a picture of a camera that is not the approved one")
-		return false
-	}
-	if f.Stream != nvr.Archive {
-		return true
-	}
-	c.mu.Lock()
-	first, resumed := c.firstAt == 0, c.stalled
-	if first {
-		c.firstAt = now
-	}
-	c.lastAt, c.stalled = now, false
-	c.mu.Unlock()
-	if first || resumed {
-		c.m.change(func(s *State) { s.Phase, s.Outage = Running, nil })
-	}
-	return true
-}
-
-// differsAt is called with mu held.
-func (c *child) differsAt(pts time.Duration) bool {
-	for i := len(c.pins) - 1; i >= 0; i-- {
-		if c.pins[i].from <= pts || i == 0 {
-			return c.pins[i].differs
-		}
-	}
-	return true // no report: not approved
 }

@@ -219,6 +219,15 @@ var scripts = map[string]func(*fake){
 			f.write(fr)
 		}
 	},
+	"obscured, nothing to report": func(f *fake) {
+		f.walls()
+		f.pulse(wire.Status{})
+		for range time.Tick(10 * time.Millisecond) {
+			fr := f.frame()
+			fr.Obscured = nvr.ObscuredWrongSize
+			f.write(fr)
+		}
+	},
 	"swapped while running": func(f *fake) {
 		f.begin()
 		for range 20 {

@@ -105,6 +105,8 @@ type Masker struct {
 	patience patience
 	wrong    *nvr.Outage   // why no child may be started
 	probe    time.Duration // of Probe, else 0
+	// unreached: no connection came about the last time. Owned by Run.
+	unreached bool
 
 	mu     sync.Mutex
 	state  State        // guarded by mu

@@ -430,6 +430,52 @@ func TestOtherCameraIsShownObscured(t *testing.T) {
 	}
 }
 
+// A camera that never sent a picture that fits its mask has nothing to be pinned by, and staff must
+// be told that it does not fit, not that the masker is at fault.
+func TestObscuredFramesNeedNoReport(t *testing.T) {
+	t.Parallel()
+	m := running(t, Config{}, "obscured, nothing to report")
+	untilFrames(t, m, 150) // longer than a report is waited for
+	if s := m.State(); s.Faults != 0 || s.Phase != Running || s.Fingerprint != "" {
+		t.Errorf("state %+v", s)
+	}
+}
+
+// A camera that is switched off costs connections and no children, and its first connection is used.
+func TestUnreachableCameraStartsNoChildren(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	m := running(t, Config{Camera: testCamera("rtsp://" + address + "/stream")}, "dial", address)
+	untilOutage(t, m, nvr.CameraLost, "check power, cable and address")
+	if s := m.State(); s.Starts != 1 {
+		t.Errorf("%d children for a camera that is not there, want 1", s.Starts)
+	}
+	if l, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	untilFrames(t, m, 1)
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(enough))
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(enough))
+	b := make([]byte, 7)
+	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "OPTIONS" {
+		t.Errorf("the first connection says %q, %v", b, err)
+	}
+	if s := m.State(); s.Starts != 2 {
+		t.Errorf("%d children, want 2", s.Starts)
+	}
+}
+
 func TestTilesComeWhileSomebodyWatches(t *testing.T) {
 	t.Parallel()
 	m := running(t, Config{}, "tiles")

@@ -26,6 +26,7 @@ type Source interface {
 // The figures of the cut.
 const (
 	silence    = 2 * time.Second        // without a frame for so long the pictures have ended
+	heldUp     = 200 * time.Millisecond // a timer that fires so late says that the recorder did not run
 	fragment   = 900 * time.Millisecond // a key picture this long after the first one begins a new fragment
 	maxGroup   = 10 * time.Second       // a source that sends no key picture for so long is broken
 	maxPending = 8 << 20                // or so many bytes
@@ -128,18 +129,28 @@ func (c *Camera) pump(ctx context.Context, in chan<- arrival) {
 func (c *Camera) loop(ctx context.Context, in <-chan arrival) error {
 	quiet := time.NewTimer(silence)
 	defer quiet.Stop()
+	due := time.Now().Add(silence) // when quiet should fire
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-quiet.C:
+			// A recorder that was itself held up must not blame the camera: what came meanwhile is
+			// let in first.
+			if time.Since(due) > heldUp {
+				quiet.Reset(heldUp)
+				due = time.Now().Add(heldUp)
+				continue
+			}
 			if len(c.frames) > 0 || c.gap == nvr.Recorded { // else the cause is known already
 				c.outage(nvr.CameraLost, "no picture for 2 seconds: check the camera and its cable")
 			}
 			quiet.Reset(silence)
+			due = time.Now().Add(silence)
 		case a := <-in:
 			if a.err == nil {
 				quiet.Reset(silence)
+				due = time.Now().Add(silence)
 				c.take(a.frame)
 				continue
 			}

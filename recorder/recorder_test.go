@@ -43,6 +43,7 @@ type rig struct {
 	clock   nvr.Clock
 	mu      sync.Mutex
 	step    time.Duration // guarded by mu: added to the wall clock
+	held    time.Duration // guarded by mu: who asks for the time next sleeps for so long
 	epoch   time.Time
 	hub     *live.Hub
 	archive *archive.Archive
@@ -66,7 +67,7 @@ func newRigIn(t *testing.T, dir string, change func(*archive.Config), cams ...nv
 		}
 	}
 	r.clock = nvr.Clock{
-		Wall: func() time.Time { r.mu.Lock(); defer r.mu.Unlock(); return time.Now().Add(r.step) },
+		Wall: r.wall,
 		Mono: func() time.Duration { return time.Since(r.epoch) + time.Hour },
 	}
 	r.start(change, cams...)
@@ -131,6 +132,24 @@ func (r *rig) outage(cam nvr.CameraID, cause nvr.Cause, detail string) {
 	synctest.Wait()
 }
 
+func (r *rig) wall() time.Time {
+	r.mu.Lock()
+	held := r.held
+	r.held = 0
+	r.mu.Unlock()
+	time.Sleep(held)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Add(r.step)
+}
+
+// hold keeps whoever asks for the time next from running for d, as a machine that is too busy does.
+func (r *rig) hold(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = d
+}
+
 // setClock sets the system clock by d.
 func (r *rig) setClock(d time.Duration) {
 	r.mu.Lock()
@@ -187,6 +206,30 @@ func (r *rig) segments(cam nvr.CameraID) []archive.Row {
 }
 
 const cell = nvr.CameraID("cell-01")
+
+// A recorder that was itself held up for two seconds must not say that the camera was lost: the
+// pictures came meanwhile and wait.
+func TestRecorderThatWasHeldUpDoesNotBlameTheCamera(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil, cell)
+		m := r.makers[cell]
+		r.frames(cell, 15)
+		for range 8 {
+			time.Sleep(m.Spacing)
+			began := r.clock.Mono()
+			r.hold(2500 * time.Millisecond)
+			r.frame(cell)
+			for k := 1; k <= 12; k++ {
+				r.cams[cell].steps <- func() (nvr.Frame, error) { return m.Next(began + time.Duration(k)*m.Spacing), nil }
+			}
+			r.frames(cell, 5)
+		}
+		r.close()
+		if got := r.coverage(cell); strings.Count(got, "camera lost") != 1 {
+			t.Errorf("coverage is %s", got)
+		}
+	})
+}
 
 func TestFramesBecomeSegmentsThatPlay(t *testing.T) {
 	dir := t.TempDir() // outlives the bubble

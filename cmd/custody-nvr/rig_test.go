@@ -89,6 +89,12 @@ func startRig(t testing.TB, cams ...rigCamera) *rig {
 
 func startRigIn(t testing.TB, dir string, cams ...rigCamera) *rig {
 	t.Helper()
+	return startPreparedRig(t, dir, func(*Main) {}, cams...)
+}
+
+// startPreparedRig lets prepare change the recorder before it opens.
+func startPreparedRig(t testing.TB, dir string, prepare func(*Main), cams ...rigCamera) *rig {
+	t.Helper()
 	s := testSuite(dir, cams)
 	suite, err := writeSuite(filepath.Join(dir, "suite.yaml"), s)
 	if err != nil {
@@ -96,6 +102,7 @@ func startRigIn(t testing.TB, dir string, cams ...rigCamera) *rig {
 	}
 	r := &rig{t: t, dir: dir, log: &logBook{t: t}}
 	r.main = &Main{Suite: suite, Masker: []string{binary(t), "masker"}, Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	prepare(r.main)
 	if err := r.main.Open(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 package camera
 
 import (
+	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/rtp"
@@ -28,7 +31,16 @@ type assembler struct {
 	endedByMarker  bool
 	endedStamp     uint32
 	markersMislead bool
+
+	// beyond says which limit the newest picture broke, "" once one was given. Read by others.
+	beyond atomic.Value // string
 }
+
+// What a camera sends that is beyond the limits, in words that go on "the camera sends ".
+var (
+	tooMany  = fmt.Sprintf("pictures of more than %d NAL units, which are not accepted; set its encoder to fewer slices", maxNALs)
+	tooLarge = fmt.Sprintf("pictures of more than %d MiB, which are not accepted; set its bit rate lower", maxBytes>>20)
+)
 
 // unit is an access unit whose time is still in RTP ticks.
 type unit struct {
@@ -70,6 +82,9 @@ func (a *assembler) packet(p *rtp.Packet, arrived time.Duration) {
 	nals, err := a.take(nil, p)
 	if err != nil {
 		a.pending.gap = true
+		if errors.Is(err, errTooLarge) {
+			a.beyond.Store(tooLarge)
+		}
 	}
 	for _, nal := range nals {
 		a.add(nal)
@@ -91,6 +106,10 @@ func (a *assembler) add(raw []byte) {
 		case a.skip:
 			continue
 		case len(a.pending.nals) == maxNALs || a.bytes+len(nal) > maxBytes:
+			a.beyond.Store(tooLarge)
+			if len(a.pending.nals) == maxNALs {
+				a.beyond.Store(tooMany)
+			}
 			a.clear()
 			a.skip, a.pending.gap = true, true
 			continue
@@ -121,6 +140,7 @@ func (a *assembler) end() {
 	u := a.pending
 	a.clear()
 	a.have, a.given = false, true
+	a.beyond.Store("")
 	a.give(u)
 }
 

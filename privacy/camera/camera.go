@@ -92,7 +92,7 @@ type Session struct {
 	queue    *queue
 	line     timeline
 
-	assembler assembler // owned by gortsplib's reading goroutine
+	assembler assembler // owned by gortsplib's reading goroutine, but for beyond
 
 	lastUnit   atomic.Int64 // CLOCK_MONOTONIC of the last unit, of PLAY before the first
 	units      atomic.Int64
@@ -345,6 +345,9 @@ func (s *Session) watch() *Refusal {
 		return refuse(SSRCChanged, "the camera started another stream in the session (SSRC changed)")
 	}
 	if now-time.Duration(s.lastUnit.Load()) > limit {
+		if what, _ := s.assembler.beyond.Load().(string); what != "" {
+			return refuse(Stalled, "the camera sends %s", what)
+		}
 		return refuse(Stalled, "no picture from the camera for %.0f s", limit.Seconds())
 	}
 	return nil

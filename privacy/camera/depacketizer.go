@@ -16,7 +16,10 @@ const (
 	maxPackets = 32768 // of one fragmented NAL unit: 16 MiB in packets of 512 bytes
 )
 
-var errFragment = errors.New("fragment without its beginning")
+var (
+	errFragment = errors.New("fragment without its beginning")
+	errTooLarge = fmt.Errorf("unit of more than %d bytes or %d packets", maxBytes, maxPackets)
+)
 
 // depacketizer takes NAL units out of RTP payloads (RFC 6184 modes 0 and 1, RFC 7798 without
 // decoding order numbers).
@@ -117,7 +120,7 @@ func (d *depacketizer) fragments(list [][]byte, header []byte, fu byte, b []byte
 	d.packets++
 	if len(d.fragment)+len(b) > maxBytes || d.packets > maxPackets {
 		d.fragment = nil
-		return list, fmt.Errorf("unit of more than %d bytes or %d packets", maxBytes, maxPackets)
+		return list, errTooLarge
 	}
 	d.fragment = append(d.fragment, b...)
 	if fu&0x40 != 0 { // end

@@ -2,6 +2,7 @@ package camera
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,7 +83,8 @@ func TestUnitsBeyondTheLimitsAreLoss(t *testing.T) {
 	for name, c := range map[string]struct {
 		nal   []byte
 		count int
-	}{"bytes": {slice, 300}, "NAL units": {small, 10000}} {
+		words string
+	}{"bytes": {slice, 300, "16 MiB"}, "NAL units": {small, 10000, "4096 NAL units"}} {
 		var got []unit
 		a := assembler{kind: H264, depacketizer: depacketizer{kind: H264}, give: func(u unit) { got = append(got, u) }}
 		var seq uint16
@@ -94,10 +96,16 @@ func TestUnitsBeyondTheLimitsAreLoss(t *testing.T) {
 		for i := range c.count {
 			send(c.nal, 3000, i == c.count-1)
 		}
+		if said, _ := a.beyond.Load().(string); !strings.Contains(said, c.words) {
+			t.Errorf("%s: %q does not tell staff %q", name, said, c.words)
+		}
 		send(small, 6000, true)
 		send(small, 9000, true)
 		if len(got) != 3 || got[0].gap || !got[1].gap || got[1].stamp != 6000 || got[2].gap {
 			t.Errorf("%s: %d units, want the one after the flood marked and no other: %+v", name, len(got), stamps(got))
+		}
+		if said, _ := a.beyond.Load().(string); said != "" {
+			t.Errorf("%s: %q is still said after good pictures", name, said)
 		}
 	}
 	d := depacketizer{kind: H264}

@@ -276,6 +276,40 @@ func TestParameterSetsInAUnitOfTheirOwnWaitForTheirPicture(t *testing.T) {
 	}
 }
 
+// Some cameras say how their picture is turned with the second picture of each sequence: none of
+// their key pictures may pass for one that is not turned.
+func TestTurnIsNotForgottenAtAKeyPicture(t *testing.T) {
+	aus := made(t, H264, "176x144", "-pix_fmt", "yuv420p", "-bf", "0")
+	half := []byte{6, 47, 4, 0x10, 0, 0x0a, 0x80, 0x80} // not cancelled, not mirrored, 0x8000 / 2^16 of a turn
+	for i := 1; i < len(aus); i += 10 {
+		aus[i] = append([][]byte{half}, aus[i]...)
+	}
+	n := 0
+	decodeAll(t, H264, aus, func(p Decoded) {
+		want := 180
+		if n == 0 {
+			want = 0
+		}
+		if p.Geometry.Rotation != want {
+			t.Errorf("picture %d is turned by %d degrees, want %d", n, p.Geometry.Rotation, want)
+		}
+		n++
+	})
+	if n != len(aus) {
+		t.Errorf("%d pictures, want %d", n, len(aus))
+	}
+	n = 0
+	plain := made(t, H264, "176x144", "-pix_fmt", "yuv420p", "-bf", "0")
+	last := -1
+	decodeAll(t, H264, append(aus, append(plain, plain...)...), func(p Decoded) {
+		last = p.Geometry.Rotation
+		n++
+	})
+	if last != 0 {
+		t.Errorf("after two sequences that say nothing of a turn it is still %d degrees", last)
+	}
+}
+
 func TestFingerprintIgnoresWhatCamerasChangeWithoutMeaning(t *testing.T) {
 	g := Geometry{Kind: H264, Profile: 77, AspectW: 1, AspectH: 1, Depth: 8, Chroma: "4:2:0"}
 	same := g

@@ -14,6 +14,7 @@ type trust struct {
 	cleanFrom   int  // pictures in the order of showing before this one are not, see recover
 	skipLeading bool // RASL pictures build on what was lost
 	rotation    int
+	turned      bool // a picture since the last key picture said how it is turned
 
 	// A recovery point on the way to its end.
 	running    bool
@@ -59,9 +60,14 @@ func (t *trust) admit(p *picture, pts time.Duration, kind Kind) int64 {
 	} else {
 		t.recover(p)
 	}
-	if p.sei.display {
-		t.rotation = p.sei.rotation
-	} else if p.key {
+	switch {
+	case p.sei.display:
+		t.rotation, t.turned = p.sei.rotation, true
+	case p.key && t.turned:
+		// A turn ends with its sequence, but cameras do not say it with each key picture. It is over
+		// when a whole sequence did without: to obscure a second too long is better than a flash.
+		t.turned = false
+	case p.key:
 		t.rotation = 0
 	}
 	t.sent[seq] = sent{

@@ -44,7 +44,7 @@ func (p *pin) judge(g codec.Geometry, at time.Duration) (nvr.Cause, string, erro
 	case misfit != "":
 		return nvr.ObscuredWrongSize, misfit, nil
 	case f != p.approved:
-		return nvr.ObscuredViewMoved, fmt.Sprintf("the stream is not the one that was approved (now %s, approved %s): the camera may have been swapped or set differently; have it looked at and accepted", f, p.approved), nil
+		return nvr.ObscuredViewMoved, fmt.Sprintf("the stream is not the one that was approved: the camera may have been swapped or set differently; have it looked at and accepted (now %s, approved %s)", f, p.approved), nil
 	}
 	return nvr.Recorded, "", nil
 }

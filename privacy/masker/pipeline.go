@@ -80,7 +80,9 @@ func (p *pipeline) take(au camera.AccessUnit) error {
 		p.damage.doubt(au.Arrived)
 		err = nil
 	}
-	if err != nil || shown > 0 || !info.Picture || !p.damage.blind() {
+	// A unit without a picture ends none; but one that could not be read at all is taken for one.
+	picture := info.Picture || info.Gap
+	if err != nil || shown > 0 || !picture || !p.damage.blind() {
 		return err
 	}
 	// The stream goes on while nothing can be trusted: no gap, no old picture.
