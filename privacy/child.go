@@ -21,8 +21,8 @@ import (
 // Limits of a child's life.
 const (
 	tick        = 50 * time.Millisecond
-	codecLimit  = 1800 * time.Millisecond // for one picture; the child is dead by 2 s
-	silentLimit = 1800 * time.Millisecond // without a status
+	codecLimit  = 1600 * time.Millisecond // for one picture; the child is dead by 2 s
+	silentLimit = 1600 * time.Millisecond // without a status
 	lastWords   = time.Second             // between a fault and the end
 	maxAge      = 10 * time.Second        // of a frame when it is read
 	maxControl  = 400                     // control messages in a second

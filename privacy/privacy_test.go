@@ -147,16 +147,30 @@ func TestChildThatBreaksARuleIsKilled(t *testing.T) {
 	}
 }
 
+// A machine that is itself held up may take longer once; the rule is broken if it always does.
 func TestHangInTheCodecEndsWithinTwoSeconds(t *testing.T) {
+	var took time.Duration
+	for range 3 {
+		took = hang(t)
+		if took < time.Second {
+			t.Fatalf("the spinning child lived %v: it was not given its time", took)
+		}
+		if took <= 2*time.Second {
+			return
+		}
+		t.Logf("the spinning child lived %v", took)
+	}
+	t.Errorf("the spinning child lived %v, three times more than 2 s", took)
+}
+
+func hang(t *testing.T) time.Duration {
+	t.Helper()
 	pipe := filepath.Join(t.TempDir(), "told")
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	running(t, Config{}, "spin", pipe)
-	took := lifetime(t, pipe, func() {})
-	if took > 2*time.Second || took < time.Second {
-		t.Errorf("the spinning child lived %v", took)
-	}
+	return lifetime(t, pipe, func() {})
 }
 
 // lifetime waits until the process behind the named pipe has told that it spins, calls then, and
