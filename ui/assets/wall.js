@@ -73,7 +73,10 @@ function tell(face, player, v) {
   const changed = frame.dataset.state !== v.state;
   if (changed) frame.dataset.state = v.state;
   write(face.say, v.say);
-  write(face.why, v.why);
+  if (face.why.textContent !== v.why) {
+    face.why.textContent = v.why;
+    face.why.title = v.why; // a tile may have no room for all of it
+  }
   write(face.mark, v.mark);
   const shown = v.picture && v.about && player.onCanvas;
   write(face.time, shown ? civilTime(v.about.utc, v.about.offset, v.about.unsure) : '');
