@@ -2,8 +2,8 @@
 //
 // The order of one tick: keep the connection alive, judge every tile by the age of the picture
 // that is painted on it, name the faults, sound the alarm, and only then put the dead-man sheet
-// back to its beginning. If anything in this file stops, throws or hangs, the sheet is not put back
-// and covers the screen by itself (style.css).
+// back to its beginning and put off the dead-man tone. If anything in this file stops, throws or hangs, the sheet is not put back
+// and covers the screen by itself (style.css), and the tone sounds by itself (alarm.js).
 
 import { Link } from './link.js';
 import { Player } from './player.js';
@@ -187,6 +187,7 @@ function tick() {
   if (now - sheetAt >= SHEET_EVERY) {
     sheetAt = now;
     restartSheet();
+    alarm.alive(); // the same for the ear
   }
 }
 
@@ -396,6 +397,7 @@ function cannotShow() {
   p.textContent = 'THIS BROWSER CANNOT SHOW LIVE PICTURES - CHECK THE CELLS. Use Chromium, Chrome or Edge, version 94 or later, on the recorder itself or over https.';
   document.querySelector('main').replaceChildren(p);
   byId('deadman').remove();
+  alarm.disarm();
   write(byId('summary'), 'No live pictures');
 }
 
