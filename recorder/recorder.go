@@ -66,6 +66,7 @@ type Camera struct {
 	said    bool          // live and detail were told to Live
 	live    nvr.Cause
 	detail  string
+	trouble string        // told to Live: why pictures do not reach the disk
 	awake   time.Duration // when the loop last ran, monotonic
 	held    time.Time     // end of the last time in which the recorder itself did not run for silence
 }
@@ -142,6 +143,7 @@ func (c *Camera) loop(ctx context.Context, in <-chan arrival) error {
 			return nil
 		case <-pulse.C:
 			c.wake()
+			c.sayTrouble()
 			continue
 		case <-quiet.C:
 			c.wake()
@@ -334,6 +336,14 @@ func (c *Camera) say(cause nvr.Cause, detail string) {
 	}
 	c.said, c.live, c.detail = true, cause, detail
 	c.Live.SetState(c.ID, live.State{Cause: cause, Detail: detail})
+}
+
+// sayTrouble tells the wall whether pictures reach the disk.
+func (c *Camera) sayTrouble() {
+	if t := c.feed.Trouble(); t != c.trouble {
+		c.trouble = t
+		c.Live.SetNotRecording(c.ID, t)
+	}
 }
 
 // flush gives the gathered fragment to the archive. next is the frame that follows without a hole,

@@ -276,6 +276,29 @@ func TestStallOfTheRecorderIsNotCalledCameraLost(t *testing.T) {
 	}
 }
 
+// REQ-REC-4: the wall says within ten seconds that pictures do not reach the disk, beside a picture that
+// is sound, and takes it back.
+func TestWallIsToldThatPicturesDoNotReachTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil, cell)
+		r.frames(cell, 25)
+		for _, f := range r.files() {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.frames(cell, 25)
+		if s := r.hub.State(cell); !strings.Contains(s.NotRecording, "removed") || s.Cause != nvr.Recorded {
+			t.Errorf("5 s later the wall says %+v", s)
+		}
+		r.frames(cell, 200)
+		if s := r.hub.State(cell); s.NotRecording != "" {
+			t.Errorf("45 s later the wall says %+v", s)
+		}
+		r.close()
+	})
+}
+
 func TestFramesBecomeSegmentsThatPlay(t *testing.T) {
 	dir := t.TempDir() // outlives the bubble
 	var files []string
