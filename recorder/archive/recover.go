@@ -44,6 +44,9 @@ func (a *Archive) openIndex() error {
 	if err := a.pinVolumes(); err != nil {
 		return err
 	}
+	if err := x.rename(a.cfg.Suite); err != nil {
+		return fmt.Errorf("name of the suite: %w", err)
+	}
 	if err := a.finishErasing(); err != nil {
 		return err
 	}
