@@ -50,6 +50,10 @@ func (l *login) challenged(headers []string, answered, playing bool) *Refusal {
 		}
 	}
 	switch {
+	case best == nil && answered:
+		// Some, gortsplib's server among them, challenge only who has not answered yet.
+		l.refused++
+		return refuse(WrongPassword, "the camera refuses this user name and password (401, without a new challenge)")
 	case best == nil:
 		return refuse(UnknownAuth, "the camera asks for a log-in without saying how (no WWW-Authenticate)")
 	case best.strength() == 0:

@@ -146,6 +146,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"wrong password", fakecamera.Script{Auth: admin}, "hunter2", camera.WrongPassword, "401", 1},
 		{"401 for ever", fakecamera.Script{Auth: fakecamera.Auth{User: "admin", Password: "right", Always: true}}, "right", camera.WrongPassword, "401", 1},
+		{"no challenge after the answer", fakecamera.Script{Auth: fakecamera.Auth{User: "admin", Password: "right", Bare: true}}, "hunter2", camera.WrongPassword, "refuses", 1},
 		{"stale for ever", fakecamera.Script{Auth: fakecamera.Auth{User: "admin", Password: "right", Stale: 99}}, "right", camera.WrongPassword, "401", 2},
 		{"no password set", fakecamera.Script{Auth: admin}, "", camera.WrongPassword, "none is set", 0},
 		{"scheme", fakecamera.Script{Auth: with(admin, "Negotiate")}, "right", camera.UnknownAuth, "negotiate", 0},
