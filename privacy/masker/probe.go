@@ -27,7 +27,7 @@ func (m *masker) probe(ctx context.Context, s *camera.Session) error {
 		}
 	}
 	if w.pictures == 0 {
-		return &codec.Refused{What: fmt.Sprintf("no picture could be decoded within %v: the camera's key interval must be at most 4 s", m.start.Probe)}
+		return &codec.Refused{What: fmt.Sprintf("no picture could be decoded within %v: set the camera's key interval to at most 4 s", m.start.Probe)}
 	}
 	p := w.result()
 	p.Track = trackWords(t)
