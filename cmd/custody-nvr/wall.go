@@ -58,7 +58,7 @@ func (w *wall) States() map[nvr.CellID]ui.State {
 	states := make(map[nvr.CellID]ui.State, len(w.cameras))
 	for _, c := range w.cameras {
 		s := w.hub.State(c)
-		states[nvr.CellID(c)] = ui.State{Cause: s.Cause, Detail: s.Detail, Since: s.Since, NotChanging: s.NotChanging}
+		states[nvr.CellID(c)] = ui.State{Cause: s.Cause, Detail: s.Detail, Since: s.Since, NotChanging: s.NotChanging, NotRecording: s.NotRecording}
 	}
 	return states
 }
