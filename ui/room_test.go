@@ -111,3 +111,49 @@ func TestWordsAlwaysFitTheirTile(t *testing.T) {
 		})
 	}
 }
+
+// A fault that comes or goes must not move the pictures of the other cells.
+func TestFaultsDoNotMoveThePictures(t *testing.T) {
+	const cells = 16
+	s := startSuite(t, cells, 0, 10)
+	ctx := openWall(t, s)
+	const places = `[...document.querySelectorAll('.tile')].map(e => { const b = e.getBoundingClientRect(); return [b.left, b.top + scrollY, b.width, b.height].map(Math.round); }).join(' ')`
+	for _, c := range []struct{ width, height int }{{1920, 1080}, {1280, 720}, {600, 960}, {360, 800}} {
+		resize(t, ctx, c.width, c.height)
+		until(t, ctx, 5*time.Second, `innerWidth === `+fmt.Sprint(c.width)+` && document.body.dataset.faults === '0'`)
+		<-time.After(300 * time.Millisecond) // the grid is laid out anew
+		before := evaluate[string](t, ctx, places)
+		for _, faults := range []int{1, 3, cells} {
+			for i := range faults {
+				s.set(cellID(i), State{NotRecording: "the disk is full"})
+			}
+			until(t, ctx, 5*time.Second, fmt.Sprintf(`document.body.dataset.faults === '%d'`, faults))
+			if after := evaluate[string](t, ctx, places); after != before {
+				t.Errorf("%dx%d: %d faults moved the tiles\nfrom %s\nto   %s", c.width, c.height, faults, before, after)
+			}
+			// Each fault is in sight or counted.
+			if bad := evaluate[string](t, ctx, `(() => {
+				const list = document.getElementById('faultlist').getBoundingClientRect();
+				const items = [...document.querySelectorAll('#faultlist li')].filter(e => !e.hidden);
+				const cut = items.filter(e => { const b = e.getBoundingClientRect(); return b.bottom > list.bottom + 1 || b.right > list.right + 1 || e.firstElementChild?.scrollWidth > e.firstElementChild?.clientWidth + 1; }).length;
+				const links = items.filter(e => e.className !== 'more').length;
+				const more = Number(document.querySelector('#faultlist .more')?.textContent.match(/\d+/)[0] ?? 0);
+				return cut > 0 || links + more !== `+fmt.Sprint(faults)+` ? cut + ' cut, ' + links + ' shown, ' + more + ' more' : '';
+			})()`); bad != "" {
+				t.Errorf("%dx%d: %d faults: %s", c.width, c.height, faults, bad)
+			}
+			photograph(t, ctx, fmt.Sprintf("faults-%d-at-%dx%d", faults, c.width, c.height))
+		}
+		// In the bar the age stays whole and beside the name.
+		if bad := evaluate[string](t, ctx, `[...document.querySelectorAll('.tile .bar')].filter(bar => {
+			const box = (name) => bar.querySelector(name).getBoundingClientRect();
+			const [b, name, age] = [bar.getBoundingClientRect(), box('.name'), box('.age')];
+			return Math.abs(age.bottom - name.bottom) > name.height / 2 || age.right > b.right || age.bottom > b.bottom || name.width < 20;
+		}).map(bar => bar.innerText.replace(/\s+/g, ' ')).join()`); bad != "" {
+			t.Errorf("%dx%d: age out of its line: %s", c.width, c.height, bad)
+		}
+		for i := range cells {
+			s.set(cellID(i), State{})
+		}
+	}
+}

@@ -237,6 +237,26 @@ function announce(faults, live) {
     item.append(a);
     return item;
   }));
+  fold();
+}
+
+// fold leaves as many faults in the strip as its two lines hold and counts the others. The strip
+// has the same room with and without faults: the pictures must not jump when one comes or goes.
+function fold() {
+  const list = byId('faultlist');
+  list.querySelector('.more')?.remove();
+  const items = [...list.children];
+  for (const item of items) item.hidden = false;
+  const full = () => list.scrollHeight > list.clientHeight + 2;
+  if (!full()) return;
+  const more = document.createElement('li');
+  more.className = 'more';
+  list.append(more);
+  for (let shown = items.length - 1; shown >= 0; shown--) {
+    items[shown].hidden = true;
+    more.textContent = `+ ${items.length - shown} more`;
+    if (!full()) return;
+  }
 }
 
 // report tells the recorder what was painted since the last report: not what was sent.
@@ -348,6 +368,7 @@ function fit() {
   list.style.setProperty('--rows', Math.ceil(cells.length / columns));
 }
 new ResizeObserver(fit).observe(byId('tiles'));
+new ResizeObserver(fold).observe(byId('faults')); // is observed, too, when it comes into sight
 
 new IntersectionObserver((seen) => {
   for (const s of seen) {
