@@ -62,6 +62,9 @@ func TestRemovedOpenFileIsReplacedAndTold(t *testing.T) {
 	if w := c.feed.Trouble(); !strings.Contains(w, "removed") {
 		t.Errorf("a second later: %q", w)
 	}
+	if got := causes(s.coverage("cell-01")); !strings.Contains(got, "footage damaged on disk:3, recorded:1") {
+		t.Errorf("coverage is %s", got)
+	}
 	if f := s.files("v1"); len(f) != 1 || f[0] == old {
 		t.Errorf("files %v", f)
 	}
