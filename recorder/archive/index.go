@@ -65,6 +65,7 @@ const (
 	evSealed                    // row is closed
 	evGap                       // no pictures from from on
 	evStep                      // the clock was set by by, now it is from
+	evDamage                    // what a row says of [from, to) does not hold: it is damaged
 )
 
 type index struct {
@@ -249,6 +250,9 @@ func (x *index) apply(tx *bolt.Tx, ev *event) error {
 	case evSealed:
 		h.seg = nil
 		return x.putRow(tx, ev.cam, &ev.row)
+	}
+	if ev.kind == evDamage {
+		return x.putSpan(tx, ev.cam, Span{ev.from, ev.to, ev.cause, ev.detail})
 	}
 	panic("unknown kind of event")
 }

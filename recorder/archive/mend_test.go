@@ -1,6 +1,10 @@
 package archive
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,6 +61,9 @@ func TestRemovedOpenFileIsReplacedAndTold(t *testing.T) {
 	s.second("cell-01")
 	if w := c.feed.Trouble(); !strings.Contains(w, "removed") {
 		t.Errorf("a second later: %q", w)
+	}
+	if got := causes(s.coverage("cell-01")); !strings.Contains(got, "footage damaged on disk:3, recorded:1") {
+		t.Errorf("coverage is %s", got)
 	}
 	if f := s.files("v1"); len(f) != 1 || f[0] == old {
 		t.Errorf("files %v", f)
@@ -180,4 +187,127 @@ func TestHangingDiskIsTold(t *testing.T) {
 		t.Errorf("written: %q", w)
 	}
 	s.crash()
+}
+
+// rebuilt opens the archive with an index that is built from the files alone.
+func (s *store) rebuilt(cam nvr.CameraID) string {
+	s.t.Helper()
+	if err := os.Remove(filepath.Join(s.dir, "state", indexName)); err != nil {
+		s.t.Fatal(err)
+	}
+	s.open()
+	defer s.crash()
+	return causes(s.coverage(cam))
+}
+
+func TestDamagedAndRemovedFilesHaveTheirOwnCause(t *testing.T) {
+	remove := func(t *testing.T, files ...string) {
+		for _, f := range files {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	spoil := func(t *testing.T, file string, at int64) {
+		f, err := os.OpenFile(file, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt([]byte{1, 2, 3, 4, 5, 6}, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		harm    func(t *testing.T, files []string)
+		rebuild string
+		plain   string
+	}{
+		{"nothing", func(*testing.T, []string) {}, "recorded:40", "recorded:40"},
+		{"six bytes in the middle", func(t *testing.T, f []string) { spoil(t, f[1], 12000) },
+			"recorded:14, footage damaged on disk:1, recorded:25", "recorded:40"},
+		{"a header", func(t *testing.T, f []string) { spoil(t, f[1], 100) },
+			"recorded:10, footage damaged on disk:10, recorded:20", "recorded:40"},
+		{"a file in the middle is gone", func(t *testing.T, f []string) { remove(t, f[1]) },
+			"recorded:10, footage damaged on disk:10, recorded:20", "recorded:10, footage damaged on disk:10, recorded:20"},
+		{"two files in the middle are gone", func(t *testing.T, f []string) { remove(t, f[1], f[2]) },
+			"recorded:10, footage damaged on disk:20, recorded:10", "recorded:10, footage damaged on disk:20, recorded:10"},
+		{"the end of a sealed file", func(t *testing.T, f []string) {
+			st, err := os.Stat(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			spoil(t, f[1], st.Size()-200)
+		}, "recorded:19, footage damaged on disk:1, recorded:20", "recorded:40"},
+		{"a file is cut short", func(t *testing.T, f []string) {
+			if err := os.Truncate(f[1], 12000); err != nil {
+				t.Fatal(err)
+			}
+		}, "recorded:14, footage damaged on disk:6, recorded:20", "recorded:14, footage damaged on disk:6, recorded:20"},
+		{"the file that was open is gone", func(t *testing.T, f []string) { remove(t, f[3]) },
+			"recorded:30", "recorded:30, footage damaged on disk:10"},
+		{"the first file is gone", func(t *testing.T, f []string) { remove(t, f[0]) },
+			"footage damaged on disk:10, recorded:30", "footage damaged on disk:10, recorded:30"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStore(t, func(c *Config) { c.Length = 10 * time.Second })
+			cam := nvr.CameraID("cell-01")
+			phase := int64(place(cam) % uint64(10*time.Second))
+			s.now = time.Duration((int64(10*time.Second)-(epoch.UnixNano()+phase)%int64(10*time.Second))%int64(10*time.Second)) - time.Second
+			for range 40 {
+				s.second(cam)
+			}
+			files := s.files("v1")
+			if len(files) != 4 {
+				t.Fatalf("%d files", len(files))
+			}
+			s.crash()
+			c.harm(t, files)
+			s.open()
+			if err := s.a.Check(); (err == nil) != (c.name == "nothing") {
+				t.Errorf("check: %v", err)
+			}
+			tail := func(got string) string {
+				_, got, _ = strings.Cut(got, ", ")
+				got, _, _ = strings.Cut(got, ", recorder stopped")
+				return got
+			}
+			if got := tail(causes(s.coverage(cam))); got != c.plain {
+				t.Errorf("normal start: %s, want %s", got, c.plain)
+			}
+			s.crash()
+			if got := tail(s.rebuilt(cam)); got != c.rebuild {
+				t.Errorf("rebuilt: %s, want %s", got, c.rebuild)
+			}
+		})
+	}
+}
+
+// One line at the start says what a rebuild found.
+func TestRebuildSaysWhatItFound(t *testing.T) {
+	var log bytes.Buffer
+	s := newStore(t, func(c *Config) { c.Length = 4 * time.Second; c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	for range 20 {
+		s.second("cell-01")
+	}
+	files := s.files("v1")
+	s.crash()
+	b, err := os.ReadFile(files[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(b[4000:], "spoilt")
+	if err := errors.Join(os.WriteFile(files[1], b, 0o600), os.Remove(files[3])); err != nil {
+		t.Fatal(err)
+	}
+	s.open()
+	s.crash()
+	if !strings.Contains(log.String(), "footage on disk: 0 files damaged, 1 missing") {
+		t.Errorf("normal start: %s", log.String())
+	}
+	s.rebuilt("cell-01")
+	if want := fmt.Sprintf("index rebuilt from %d files, 1 damaged, 1 missing", len(files)-1); !strings.Contains(log.String(), want) {
+		t.Errorf("rebuild: no %q in %s", want, log.String())
+	}
 }

@@ -35,6 +35,7 @@ type volume struct {
 	mono   func() time.Duration
 	sink   func(...event)                                    // the index
 	acked  func(cam nvr.CameraID, run nvr.RunID, seq uint64) // may be nil
+	lose   func(nvr.CameraID, Span)                          // notes footage that is gone; may be nil
 	who    func() ([16]byte, error)                          // reads the volume's identity
 
 	mu    sync.Mutex
@@ -261,6 +262,9 @@ func (v *volume) replaceRemoved(j *job) error {
 	v.log.Error("a file was removed while pictures went to it", "camera", j.feed.cam, "segment", s.row.ID, "file", s.f.Name())
 	j.lane.removed = v.mono()
 	v.lanes[j.feed.cam].removed = j.lane.removed // also where this job fails
+	if v.lose != nil {
+		v.lose(j.feed.cam, Span{From: s.row.Start, To: s.row.End, Cause: nvr.FileDamaged, Detail: goneFile})
+	}
 	return v.seal(j)
 }
 
