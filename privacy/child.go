@@ -178,6 +178,7 @@ func (m *Masker) start(to netip.AddrPort) (*child, error) {
 	}
 	defer control.Close()
 	cmd := exec.Command(m.cfg.Exec[0], m.cfg.Exec[1:]...)
+	cmd.Args[0] = "custody-nvr" // so that people find it by its name
 	// Nothing of our environment. The Go settings keep the child's runtime from holding cgroup files
 	// open, which its sandbox would have to close. One arena, because the codecs are called from
 	// whatever thread Go has at hand, and glibc would keep what was freed for each of them: 25 MiB.
