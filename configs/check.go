@@ -201,6 +201,9 @@ func (c *checker) cameras() {
 		c.login(at, cam)
 		if cam.Fingerprint != "" || c.written(at+".fingerprint") {
 			c.text(at+".fingerprint", cam.Fingerprint, 1, 512)
+			if err := nvr.ValidFingerprint(cam.Fingerprint); err != nil && cam.Fingerprint != "" {
+				c.problem(at+".fingerprint", "fingerprint is none that a stream can have: the cell would stay obscured for ever", "what `custody-nvr camera probe` prints behind fingerprint, or nothing: then the first stream seen is the approved one")
+			}
 		}
 		c.mask(at, cam)
 	}

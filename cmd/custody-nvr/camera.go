@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -201,6 +202,12 @@ cause, or "camera probe", names. A running recorder takes it over within seconds
 			if fingerprint == "" || by == "" {
 				return errUsage{fmt.Errorf("camera accept needs --fingerprint (camera probe says it) and --as NAME")}
 			}
+			if err := nvr.ValidFingerprint(fingerprint); err != nil {
+				return errUsage{err}
+			}
+			if by = strings.TrimSpace(by); by == "" || len(by) > 200 || strings.ContainsFunc(by, unicode.IsControl) {
+				return errUsage{fmt.Errorf("--as %q: who accepts it: rank, number, name, on one line", by)}
+			}
 			suite, err := from.load(io.Discard)
 			if err != nil {
 				return err
@@ -221,7 +228,7 @@ cause, or "camera probe", names. A running recorder takes it over within seconds
 			if err != nil {
 				old = "(unreadable)"
 			}
-			if err := p.set(cam.ID, fingerprint); err != nil {
+			if err := p.set(cam.ID, fingerprint, "accepted by "+by+" (console, no log-in)", time.Now()); err != nil {
 				return err
 			}
 			if asJSON {

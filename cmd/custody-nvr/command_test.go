@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +41,7 @@ func TestExitCodesAreTheContract(t *testing.T) {
 		{"the shipped example", []string{"config", "check", "../../configs/example-suite.yaml"}, exitFine, "fine"},
 		{"too many cells", []string{"demo", "--cells", "99"}, exitUsage, "1 to 32"},
 		{"accept without a name", []string{"camera", "accept", "cell-01", "--fingerprint", "x"}, exitUsage, "--as"},
+		{"accept of what is no fingerprint", []string{"camera", "accept", "cell-01", "--fingerprint", "garbage", "--as", "PS 1"}, exitUsage, "camera probe"},
 		{"probe of a URL with a password in it", []string{"camera", "probe", "rtsp://a:secret@127.0.0.1/x"}, exitFailed, "password"},
 	}
 	for _, c := range cases {
@@ -157,4 +160,35 @@ func TestSwappedCameraIsObscuredUntilAccepted(t *testing.T) {
 	r.waitState("cell-01", nvr.Recorded, 15*time.Second)
 	r.halt()
 	r.requireNoToilet(s, sc.size, sc.wc, 10)
+}
+
+// TestDamagedApprovalObscuresItsCameraOnly empties one camera's pin: that cell is obscured, every
+// other one is recorded as before.
+func TestDamagedApprovalObscuresItsCameraOnly(t *testing.T) {
+	t.Parallel()
+	sc := scene{size: nvr.Size{Width: 480, Height: 270}, wc: rect{200, 100, 300, 200}, kind: "h264"}
+	path := sc.file(t, "camera")
+	a, b := fakecamera.Start(t, script(t, path)), fakecamera.Start(t, script(t, path))
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "state", "pins"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "state", "pins", "cell-01"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := startRigIn(t, dir, rigCamera{url: a.URL(), mask: sc.masked()}, rigCamera{url: b.URL(), mask: sc.masked()})
+	r.waitState("cell-01", nvr.ObscuredViewMoved, 15*time.Second)
+	r.waitState("cell-02", nvr.Recorded, 15*time.Second)
+	now := r.main.maskers["cell-01"].State().Fingerprint
+	if code, out, talk := command(t, "camera", "accept", "cell-01", "--config", dir+"/suite.yaml", "--fingerprint", now, "--as", "PS 1234 Smith"); code != exitFine {
+		t.Fatalf("accept: exit %d\n%s%s", code, out, talk)
+	}
+	r.waitState("cell-01", nvr.Recorded, 15*time.Second)
+	kept, err := os.ReadFile(filepath.Join(dir, "state", "pins", "cell-01"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(kept), "PS 1234 Smith") {
+		t.Errorf("who accepted the stream is not kept: %s", kept)
+	}
 }

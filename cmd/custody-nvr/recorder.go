@@ -116,7 +116,9 @@ func (m *Main) addCamera(cam *configs.Camera) error {
 	}
 	if pc.Pin = cam.Fingerprint; pc.Pin == "" {
 		if pc.Pin, err = m.pins.get(cam.ID); err != nil {
-			return err
+			// This camera alone is obscured: no stream is equal to an approval that nobody can read.
+			m.Log.Error("camera is obscured until its stream is accepted again", "camera", string(cam.ID), "err", err)
+			pc.Pin = unreadablePin
 		}
 	}
 	spec := pc.Mask
@@ -124,7 +126,9 @@ func (m *Main) addCamera(cam *configs.Camera) error {
 		Camera: pc,
 		Exec:   m.Masker, SandboxDisabled: m.Suite.Sandbox.Disabled,
 		Log: m.Log, Clock: m.Clock,
-		OnPin: func(fingerprint string) error { return m.pins.set(cam.ID, fingerprint) },
+		OnPin: func(fingerprint string) error {
+			return m.pins.set(cam.ID, fingerprint, "taken on first use", m.Clock.Wall())
+		},
 	})
 	m.maskers[cam.ID] = masker
 	for _, why := range masker.State().Weaker {
@@ -210,6 +214,9 @@ func (m *Main) Run(ctx context.Context) error {
 	return errors.Join(errs[:]...)
 }
 
+// unreadablePin stands for an approval that is there and cannot be read.
+const unreadablePin = "(unreadable)"
+
 // pinsEvery is how soon "camera accept" reaches a running recorder.
 const pinsEvery = 2 * time.Second
 
@@ -218,6 +225,7 @@ const pinsEvery = 2 * time.Second
 func (m *Main) watchPins(ctx context.Context) {
 	tick := time.NewTicker(pinsEvery)
 	defer tick.Stop()
+	unread := map[nvr.CameraID]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -230,6 +238,10 @@ func (m *Main) watchPins(ctx context.Context) {
 				continue
 			}
 			kept, err := m.pins.get(cam.ID)
+			if err != nil && !unread[cam.ID] {
+				m.Log.Error("an accepted stream is not taken over", "camera", string(cam.ID), "err", err)
+			}
+			unread[cam.ID] = err != nil
 			if err != nil || kept == "" {
 				continue
 			}

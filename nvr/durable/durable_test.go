@@ -61,7 +61,7 @@ func TestSystemCallsAreThePromisedOnes(t *testing.T) {
 	for l := range strings.Lines(string(b)) {
 		_, call, _ := strings.Cut(strings.TrimSpace(l), " ")
 		name, args, _ := strings.Cut(strings.TrimSpace(call), "(")
-		if !strings.Contains(args, dir) || strings.HasPrefix(name, "openat") && !strings.Contains(args, "O_CREAT") || !strings.Contains(args, "= 0") && !strings.HasPrefix(name, "openat") {
+		if !strings.Contains(args, dir) || strings.HasPrefix(name, "openat") && !strings.Contains(args, "O_CREAT") || !done(args) && !strings.HasPrefix(name, "openat") {
 			continue
 		}
 		what := args
@@ -83,6 +83,11 @@ func TestSystemCallsAreThePromisedOnes(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("system calls are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+// done reports whether a call succeeded, or was still running when another thread's came between.
+func done(line string) bool {
+	return strings.Contains(line, "= 0") || strings.HasSuffix(line, "<unfinished ...>")
 }
 
 func root(t *testing.T) *os.Root {

@@ -63,10 +63,14 @@ func (p *pin) misfit(g codec.Geometry) string {
 	return ""
 }
 
-// fingerprint names a stream by its geometry and by what the camera calls its session.
+// maxSource bounds what of the camera's own name goes into a fingerprint.
+const maxSource = 64
+
+// fingerprint names a stream by its geometry and by what the camera calls its session, in the form
+// of nvr.ValidFingerprint.
 func fingerprint(g codec.Geometry, source string) string {
 	if source == "" {
 		return g.Fingerprint()
 	}
-	return g.Fingerprint() + fmt.Sprintf(" from %q", source)
+	return g.Fingerprint() + fmt.Sprintf(" from %+q", source[:min(len(source), maxSource)])
 }

@@ -92,3 +92,11 @@ func TestMisfitSaysShortlyWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+func TestFingerprintHasItsFormWhateverTheCameraCallsItself(t *testing.T) {
+	for _, source := range []string{"", "Media Presentation", "Kamera \u00fc", "a\"b\n\x00\xff", strings.Repeat("x", 1000)} {
+		if err := nvr.ValidFingerprint(fingerprint(geometry(nil), source)); err != nil {
+			t.Errorf("source %q: %v", source, err)
+		}
+	}
+}
