@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"custody-nvr/nvr"
+	"custody-nvr/nvr/alonetest"
 	"custody-nvr/privacy/hangtest"
 	"custody-nvr/privacy/wire"
 	"custody-nvr/privacy/wire/wiretest"
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 			doomedMain(os.Args[2:])
 		}
 	}
+	alonetest.Wait()
 	goleak.VerifyTestMain(m)
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"custody-nvr/configs"
 	"custody-nvr/nvr"
+	"custody-nvr/nvr/alonetest"
 	"custody-nvr/privacy/wire"
 	"custody-nvr/ui"
 )
@@ -42,6 +43,7 @@ var product = sync.OnceValues(func() (string, error) {
 var builtIn string
 
 func TestMain(m *testing.M) {
+	alonetest.Wait()
 	code := m.Run()
 	if builtIn != "" {
 		os.RemoveAll(builtIn)

@@ -4,6 +4,8 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"custody-nvr/nvr/alonetest"
 )
 
 // TestMain runs more tests at a time than there are processors: nearly all of them wait for a
@@ -15,5 +17,6 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	alonetest.Wait()
 	os.Exit(m.Run())
 }

@@ -1,0 +1,13 @@
+package ui
+
+import (
+	"os"
+	"testing"
+
+	"custody-nvr/nvr/alonetest"
+)
+
+func TestMain(m *testing.M) {
+	alonetest.Wait()
+	os.Exit(m.Run())
+}
