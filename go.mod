@@ -22,6 +22,8 @@ require (
 	pgregory.net/rapid v1.3.0 // tests: properties
 )
 
+require kernel.org/pub/linux/libs/security/libcap/psx v1.2.77 // privacy/sandbox: capabilities leave every thread, those of C too
+
 require (
 	github.com/a-h/parse v0.0.0-20250122154542-74294addb73e // indirect
 	github.com/andybalholm/brotli v1.1.0 // indirect
@@ -46,7 +48,6 @@ require (
 	golang.org/x/net v0.43.0 // indirect
 	golang.org/x/sync v0.20.0 // indirect
 	golang.org/x/tools v0.36.0 // indirect
-	kernel.org/pub/linux/libs/security/libcap/psx v1.2.77 // indirect
 )
 
 tool github.com/a-h/templ/cmd/templ

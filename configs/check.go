@@ -295,7 +295,41 @@ func (c *checker) url(path, raw string) {
 // spelling, also with a slash in the password, or as a parameter.
 func hasLogin(authority, rest string) bool {
 	return strings.ContainsRune(authority, '@') || queryLogin.MatchString(rest) ||
-		strings.ContainsRune(rest, '@') && !portOnly(authority)
+		strings.ContainsRune(rest, '@') && !portOnly(authority) ||
+		parameterLogin(rest) || pathLogin(strings.TrimPrefix(rest, authority))
+}
+
+// loginParameters are the names of query parameters under which cameras take a log-in.
+var loginParameters = map[string]bool{
+	"u": true, "user": true, "usr": true, "username": true, "loginuse": true,
+	"p": true, "pass": true, "pwd": true, "passwd": true, "password": true, "loginpas": true,
+}
+
+// parameterLogin reports a query parameter of such a name that has a value.
+func parameterLogin(rest string) bool {
+	_, query, _ := strings.Cut(rest, "?")
+	for _, parameter := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' || r == '?' }) {
+		name, value, _ := strings.Cut(parameter, "=")
+		if plain, err := url.QueryUnescape(name); err == nil {
+			name = plain
+		}
+		if value != "" && loginParameters[strings.ToLower(strings.TrimSpace(name))] {
+			return true
+		}
+	}
+	return false
+}
+
+// pathLogin reports a part of the path of the form name:secret. A stream whose name has a colon is
+// written with %3A.
+func pathLogin(path string) bool {
+	path, _, _ = strings.Cut(path, "?")
+	for part := range strings.SplitSeq(path, "/") {
+		if name, secret, ok := strings.Cut(part, ":"); ok && name != "" && secret != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // portOnly reports whether an authority is a host with a number, or nothing, behind its colon.

@@ -121,6 +121,11 @@ var (
 	// a URL, to the end of its line: nobody knows where a password ends. password_file and
 	// password_env name a place, not a password.
 	namedSecrets = regexp.MustCompile(`(?i)((?:[a-z]*pass[a-z]*|(?:\b|_)pa?s+[a-z]*|pwd|secret|token|auth)["']?\s*[:=]).*`)
+	// parameterSecrets is what stands behind a parameter of a URL that may be a password, under a
+	// short name or one with % in it.
+	parameterSecrets = regexp.MustCompile(`(?i)(://[^\s"']*?[?&;](?:p|[a-z]*pas|[^=&;\s"']*%[^=&;\s"']*)=).*`)
+	// pathSecrets is what stands behind a colon in the path of a URL.
+	pathSecrets = regexp.MustCompile(`(://[^/\s"']*/(?:[^?\s"']*/)?[^/?:\s"']+:).*`)
 	// userSecrets is what stands behind a colon in a user name.
 	userSecrets = regexp.MustCompile(`(?i)(\buser["']?\s*:\s*["']?[^"'\s,:]+:).*`)
 )
@@ -128,6 +133,8 @@ var (
 // redact takes passwords out of a text.
 func redact(s string) string {
 	s = urlCredentials.ReplaceAllString(s, "://***@")
+	s = parameterSecrets.ReplaceAllString(s, "${1} ***")
+	s = pathSecrets.ReplaceAllString(s, "${1} ***")
 	s = userSecrets.ReplaceAllString(s, "${1}***")
 	return namedSecrets.ReplaceAllString(s, "${1} ***")
 }

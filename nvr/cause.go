@@ -33,6 +33,7 @@ const (
 	RecorderStopped Cause = 21 // the recorder was not running
 	ClockStep       Cause = 22 // the wall clock was set back or forward across this time
 	NotInService    Cause = 23 // the camera is not in service
+	FileDamaged     Cause = 24 // footage was recorded, its file is damaged now
 )
 
 var causeWords = map[Cause]string{
@@ -50,6 +51,7 @@ var causeWords = map[Cause]string{
 	RecorderStopped:         "recorder stopped",
 	ClockStep:               "clock step",
 	NotInService:            "not in service",
+	FileDamaged:             "footage damaged on disk",
 }
 
 // String returns the cause in the words that staff read.

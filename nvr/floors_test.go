@@ -68,6 +68,7 @@ var fences = []fence{
 	{"github.com/pion", []string{"privacy/camera/...", "privacy/democamera"}, nil, "RTP is spoken with cameras only"},
 	{"go.etcd.io/bbolt", []string{"recorder/archive"}, nil, "one owner per database; the stores of nvr join this list when they come"},
 	{"github.com/landlock-lsm/go-landlock", []string{"privacy/sandbox"}, nil, "one place takes rights away and proves it"},
+	{"kernel.org/pub/linux/libs/security/libcap/psx", []string{"privacy/sandbox"}, nil, "capabilities leave every thread, those of C too"},
 	{"github.com/goccy/go-yaml", []string{"configs"}, nil, "YAML is for the suite file"},
 	{"github.com/google/jsonschema-go", nil, []string{"configs"}, "the schema is made before it ships"},
 	{"github.com/a-h/templ", []string{"ui/..."}, nil, "pages are made in ui"},

@@ -77,13 +77,13 @@ func (a *address) resolve(ctx context.Context) (netip.AddrPort, *nvr.Outage) {
 	switch {
 	case err != nil && !a.pinned.IsValid(), err == nil && len(found) == 0:
 		return netip.AddrPort{}, &nvr.Outage{Cause: nvr.CameraLost,
-			Detail: fmt.Sprintf("the name %s has no address: check the network's name server, or put the camera's IP address in the suite file", a.host)}
+			Detail: fmt.Sprintf("the name %s has no address: check the name server, or set the IP address", a.host)}
 	case err != nil: // the name server is away, the camera need not be
 	case !a.pinned.IsValid():
 		a.pinned = found[0]
 	case !slices.Contains(found, a.pinned):
 		return netip.AddrPort{}, &nvr.Outage{Cause: nvr.CameraLost,
-			Detail: fmt.Sprintf("the name %s now leads to %s instead of %s: check that this is the same camera, then restart the recorder", a.host, found[0], a.pinned)}
+			Detail: fmt.Sprintf("the name %s leads elsewhere: check the camera, then restart the recorder. It now leads to %s instead of %s", a.host, found[0], a.pinned)}
 	}
 	return netip.AddrPortFrom(a.pinned, a.port), nil
 }

@@ -137,7 +137,7 @@ func TestAddressIsPinned(t *testing.T) {
 		{"first", []netip.Addr{one, two}, nil, "192.0.2.1:322", ""},
 		{"in another order", []netip.Addr{two, one}, nil, "192.0.2.1:322", ""},
 		{"no name server later", nil, errors.New("timeout"), "192.0.2.1:322", ""},
-		{"moved", []netip.Addr{two}, nil, "invalid AddrPort", "now leads to 192.0.2.2 instead of 192.0.2.1"},
+		{"moved", []netip.Addr{two}, nil, "invalid AddrPort", "It now leads to 192.0.2.2 instead of 192.0.2.1"},
 		{"back", []netip.Addr{one}, nil, "192.0.2.1:322", ""},
 	} {
 		found, err = c.found, c.err

@@ -107,7 +107,7 @@ func (m *Masker) runOnce(ctx context.Context) ending {
 	}
 	ready, err := m.knock(ctx, to)
 	if err != nil {
-		return ending{outage: nvr.Outage{Cause: nvr.CameraLost, Detail: fmt.Sprintf("no connection to %s: %v; check power, cable and address of the camera", to, err)}}
+		return ending{outage: nvr.Outage{Cause: nvr.CameraLost, Detail: fmt.Sprintf("no connection to %s (%s): check the camera's power and cable", to, reason(err))}}
 	}
 	m.queue.newRun()
 	c, err := m.start(to)
@@ -178,6 +178,7 @@ func (m *Masker) start(to netip.AddrPort) (*child, error) {
 	}
 	defer control.Close()
 	cmd := exec.Command(m.cfg.Exec[0], m.cfg.Exec[1:]...)
+	cmd.Args[0] = "custody-nvr" // so that people find it by its name
 	// Nothing of our environment. The Go settings keep the child's runtime from holding cgroup files
 	// open, which its sandbox would have to close. One arena, because the codecs are called from
 	// whatever thread Go has at hand, and glibc would keep what was freed for each of them: 25 MiB.
@@ -267,11 +268,11 @@ func (c *child) check(now time.Duration, late bool) {
 	case gone:
 		c.kill() // it has said why
 	case statusAt == 0 && now-c.started > c.m.patience.start:
-		c.fail(nvr.MaskerFault, "masker did not start within %v", c.m.patience.start)
+		c.fail(nvr.MaskerFault, "masker did not start within %v: it is started anew, tell ICT if it goes on", c.m.patience.start)
 	case statusAt != 0 && now-statusAt > silentLimit:
-		c.fail(nvr.MaskerFault, "masker hangs: no sign of life for 2 s")
+		c.fail(nvr.MaskerFault, "masker hangs: it is started anew. There was no sign of life for 2 s")
 	case busy && now-busyAt > codecLimit:
-		c.fail(nvr.MaskerFault, "masker hangs: picture %d is in the codec for 2 s", picture)
+		c.fail(nvr.MaskerFault, "masker hangs: it is started anew. Picture %d is in the codec for 2 s", picture)
 	case last == 0 && now-c.started > c.m.patience.first:
 		c.fail(nvr.CameraLost, "no picture within %v of connecting: check the camera's stream settings", c.m.patience.first)
 	case last != 0 && now-last > c.m.patience.lost:
@@ -311,13 +312,13 @@ func exitWords(err error) string {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil:
-		return "masker ended by itself and gave no reason"
+		return "masker ended by itself: it is started anew, tell ICT if it goes on"
 	case !ok:
-		return "masker ended: " + err.Error()
+		return "masker ended: it is started anew, tell ICT if it goes on. " + err.Error()
 	}
 	status, ok := exit.Sys().(syscall.WaitStatus)
 	if ok && status.Signaled() {
-		return fmt.Sprintf("masker was ended by %s (%s)", unix.SignalName(status.Signal()), status.Signal())
+		return fmt.Sprintf("masker was ended by %s (%s): it is started anew", unix.SignalName(status.Signal()), status.Signal())
 	}
-	return fmt.Sprintf("masker ended with exit code %d: the log has what it said", exit.ExitCode())
+	return fmt.Sprintf("masker ended with exit code %d: it is started anew. The log has what it said", exit.ExitCode())
 }

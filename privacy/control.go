@@ -96,7 +96,7 @@ func (c *child) readControl() {
 // onWalls refuses a child that goes on with a wall missing when nobody allowed that.
 func (c *child) onWalls(w wire.Walls) {
 	if (len(w.Missing) > 0 || !w.Seccomp) && c.m.cfg.SandboxDisabled == "" {
-		c.fail(nvr.MaskerFault, "the masker's sandbox is not complete (%q): see INSTALL, or give the reason in the suite file", w.Missing)
+		c.fail(nvr.MaskerFault, "the masker's sandbox is not complete: see INSTALL, or give the reason. Missing: %q", w.Missing)
 		return
 	}
 	for i := range w.Missing {

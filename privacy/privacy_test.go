@@ -122,12 +122,12 @@ func TestChildThatBreaksARuleIsKilled(t *testing.T) {
 		{"crash", nvr.MaskerFault, "SIGKILL"},
 		{"silent", nvr.MaskerFault, "no sign of life for 2 s"},
 		{"stopped", nvr.MaskerFault, "no sign of life for 2 s"},
-		{"spin", nvr.MaskerFault, "picture 7 is in the codec for 2 s"},
-		{"spin and lie", nvr.MaskerFault, "picture 7 is in the codec for 2 s"},
+		{"spin", nvr.MaskerFault, "Picture 7 is in the codec for 2 s"},
+		{"spin and lie", nvr.MaskerFault, "Picture 7 is in the codec for 2 s"},
 		{"ignore control", nvr.MaskerFault, "did not start within 2s"},
 		{"no walls", nvr.MaskerFault, "before it reported its walls"},
 		{"no report", nvr.MaskerFault, "before it reported what the camera sends"},
-		{"missing wall", nvr.MaskerFault, `sandbox is not complete (["no swap"])`},
+		{"missing wall", nvr.MaskerFault, `sandbox is not complete: see INSTALL, or give the reason. Missing: ["no swap"]`},
 		{"flood of control", nvr.MaskerFault, "control messages a second"},
 		{"old frames", nvr.Overload, "11s late"},
 		{"frames of the future", nvr.MaskerFault, "from the future"},
@@ -465,7 +465,7 @@ func TestUnreachableCameraStartsNoChildren(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	m := running(t, Config{Camera: testCamera("rtsp://" + address + "/stream")}, "dial", address)
-	untilOutage(t, m, nvr.CameraLost, "check power, cable and address")
+	untilOutage(t, m, nvr.CameraLost, "(connection refused): check the camera's power and cable")
 	if s := m.State(); s.Starts != 1 {
 		t.Errorf("%d children for a camera that is not there, want 1", s.Starts)
 	}

@@ -59,7 +59,7 @@ func (q *queue) put(f nvr.Frame) {
 		q.dropped++
 		q.dropping[f.Stream] = true
 		if f.Stream == nvr.Archive {
-			q.addOutage(nvr.Outage{Cause: nvr.Overload, Detail: "the recorder does not take this camera's frames in time: the machine is too slow or a disk hangs"})
+			q.addOutage(nvr.Outage{Cause: nvr.Overload, Detail: "frames are not taken in time: check the load and the disks of the recorder"})
 		}
 		return
 	}

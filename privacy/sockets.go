@@ -62,7 +62,7 @@ func (c *child) dial(d wire.Dial) (syscall.Conn, io.Closer, error) {
 	if err := c.m.address.allow(c.address, d.Network, d.Address); err != nil {
 		c.mu.Lock()
 		if c.refused == "" {
-			c.refused = clean(fmt.Sprintf("refused to connect: %v (does the camera redirect?)", err), c.m.cfg.Camera.Password, maxDetail)
+			c.refused = clean(fmt.Sprintf("refused to connect: does the camera redirect? Check its address. %v", err), c.m.cfg.Camera.Password, maxDetail)
 		}
 		c.mu.Unlock()
 		return nil, nil, err

@@ -39,6 +39,15 @@ func clean(s, secret string, max int) string {
 	return s
 }
 
+// reason is the kernel's word for a network error, without the address, which the line has already.
+func reason(err error) string {
+	s := err.Error()
+	if i := strings.LastIndex(s, ": "); i >= 0 {
+		s = s[i+len(": "):]
+	}
+	return s
+}
+
 // A talk takes a child's standard error into the log, line by line, a limited number in a time.
 type talk struct {
 	log    *slog.Logger

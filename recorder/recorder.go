@@ -27,6 +27,7 @@ type Source interface {
 const (
 	silence    = 2 * time.Second        // without a frame for so long the pictures have ended
 	heldUp     = 200 * time.Millisecond // a timer that fires so late says that the recorder did not run
+	beat       = 500 * time.Millisecond // the loop looks at the clock at least this often
 	fragment   = 900 * time.Millisecond // a key picture this long after the first one begins a new fragment
 	maxGroup   = 10 * time.Second       // a source that sends no key picture for so long is broken
 	maxPending = 8 << 20                // or so many bytes
@@ -65,6 +66,9 @@ type Camera struct {
 	said    bool          // live and detail were told to Live
 	live    nvr.Cause
 	detail  string
+	trouble string        // told to Live: why pictures do not reach the disk
+	awake   time.Duration // when the loop last ran, monotonic
+	held    time.Time     // end of the last time in which the recorder itself did not run for silence
 }
 
 // arrival is what the source gave, on its way to Run's loop.
@@ -130,16 +134,24 @@ func (c *Camera) loop(ctx context.Context, in <-chan arrival) error {
 	quiet := time.NewTimer(silence)
 	defer quiet.Stop()
 	due := time.Now().Add(silence) // when quiet should fire
+	pulse := time.NewTicker(beat)
+	defer pulse.Stop()
+	c.awake = c.Clock.Mono()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-pulse.C:
+			c.wake()
+			c.sayTrouble()
+			continue
 		case <-quiet.C:
+			c.wake()
 			// A recorder that was itself held up must not blame the camera: what came meanwhile is
-			// let in first.
+			// let in first, and the camera has as long as ever to send the next picture.
 			if time.Since(due) > heldUp {
-				quiet.Reset(heldUp)
-				due = time.Now().Add(heldUp)
+				quiet.Reset(silence)
+				due = time.Now().Add(silence)
 				continue
 			}
 			if len(c.frames) > 0 || c.gap == nvr.Recorded { // else the cause is known already
@@ -148,6 +160,7 @@ func (c *Camera) loop(ctx context.Context, in <-chan arrival) error {
 			quiet.Reset(silence)
 			due = time.Now().Add(silence)
 		case a := <-in:
+			c.wake()
 			if a.err == nil {
 				quiet.Reset(silence)
 				due = time.Now().Add(silence)
@@ -165,6 +178,17 @@ func (c *Camera) loop(ctx context.Context, in <-chan arrival) error {
 			c.outage(out.Cause, out.Detail)
 		}
 	}
+}
+
+// wake notices that the loop did not run for so long that pictures were lost by it, not by the camera:
+// the process was stopped, or the machine stood still.
+func (c *Camera) wake() {
+	now := c.Clock.Mono()
+	if now-c.awake > silence {
+		c.held = c.now()
+		c.Log.Warn("the recorder was held up", "camera", c.ID, "for", now-c.awake)
+	}
+	c.awake = now
 }
 
 func (c *Camera) now() time.Time { return c.Clock.Wall().UTC().Round(0) }
@@ -214,13 +238,13 @@ func (c *Camera) gather(s stamp.Frame) {
 			c.edge = s.UTC
 			c.fresh = true
 		case s.Run != last.Run:
-			c.missing(nvr.CameraLost, "connected anew")
+			c.interrupted("connected anew")
 		case !s.Key && (s.Mask != last.Mask || s.Obscured != last.Obscured):
 			c.missing(nvr.MaskerFault, "the mask changed without a key picture")
 		case s.Seq != last.Seq+1:
 			c.missing(nvr.Overload, "pictures were lost on the way to the recorder")
 		case s.Arrived-last.Arrived > silence || !s.Cut && s.Media-last.Media > silence:
-			c.missing(nvr.CameraLost, "no picture for 2 seconds")
+			c.interrupted("no picture for 2 seconds")
 		case s.Cut:
 			c.flush(&s)
 			c.fresh = true
@@ -267,12 +291,28 @@ func (c *Camera) outage(cause nvr.Cause, detail string) {
 	c.say(cause, detail)
 }
 
+// interrupted ends the fragment where the next picture is there already: the camera is to blame, unless
+// the recorder itself was held up since.
+func (c *Camera) interrupted(detail string) {
+	c.flush(nil)
+	if c.held.After(c.edge) {
+		c.missing(nvr.Overload, recorderHeld)
+		return
+	}
+	c.missing(nvr.CameraLost, detail)
+}
+
+const recorderHeld = "the recorder was held up"
+
 // missing ends the fragment with its last frame, and begins a gap there.
 func (c *Camera) missing(cause nvr.Cause, detail string) {
 	c.flush(nil)
 	at := c.edge
 	if c.gap != nvr.Recorded {
 		at = c.now()
+	} else if cause == nvr.CameraLost && c.held.After(at) {
+		c.begin(nvr.Overload, recorderHeld, at)
+		at = c.held
 	}
 	c.begin(cause, detail, at)
 }
@@ -296,6 +336,14 @@ func (c *Camera) say(cause nvr.Cause, detail string) {
 	}
 	c.said, c.live, c.detail = true, cause, detail
 	c.Live.SetState(c.ID, live.State{Cause: cause, Detail: detail})
+}
+
+// sayTrouble tells the wall whether pictures reach the disk.
+func (c *Camera) sayTrouble() {
+	if t := c.feed.Trouble(); t != c.trouble {
+		c.trouble = t
+		c.Live.SetNotRecording(c.ID, t)
+	}
 }
 
 // flush gives the gathered fragment to the archive. next is the frame that follows without a hole,

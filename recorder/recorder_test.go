@@ -231,6 +231,74 @@ func TestRecorderThatWasHeldUpDoesNotBlameTheCamera(t *testing.T) {
 	})
 }
 
+// The process was stopped for 11 s (kill -STOP, then CONT), and what the camera sent meanwhile is gone.
+func TestStallOfTheRecorderIsNotCalledCameraLost(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		after func(r *rig)
+		want  string
+	}{
+		{"the camera goes on", func(r *rig) {
+			r.makers[cell].PTS += 11 * time.Second
+		}, "recorder overloaded 11.6"},
+		{"the camera connects anew", func(r *rig) {
+			r.makers[cell].NewRun()
+		}, "recorder overloaded 10.8"},
+		{"pictures were lost on the way", func(r *rig) {
+			r.makers[cell].PTS += 11 * time.Second
+			r.makers[cell].Seq += 55
+		}, "recorder overloaded 11.6"},
+		{"the masker says it first", func(r *rig) {
+			r.outage(cell, nvr.CameraLost, "the camera closed the connection")
+			r.makers[cell].NewRun()
+		}, "recorder overloaded 10.6, camera lost 0.2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil, cell)
+				r.frames(cell, 25)
+				r.frame(cell) // whatever keeps time in the loop asks for it once more
+				r.hold(11 * time.Second)
+				time.Sleep(r.makers[cell].Spacing)
+				r.frame(cell) // and here the loop stands still
+				time.Sleep(11 * time.Second)
+				c.after(r)
+				for r.makers[cell].Seq%5 != 0 {
+					r.makers[cell].Next(0)
+				}
+				r.frames(cell, 25)
+				r.close()
+				if got, _ := strings.CutPrefix(r.coverage(cell), "camera lost 0.2, recorded 5.4, "); got != c.want+", recorded 5.0" {
+					t.Errorf("coverage is %s, want %s", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// REQ-REC-4: the wall says within ten seconds that pictures do not reach the disk, beside a picture that
+// is sound, and takes it back.
+func TestWallIsToldThatPicturesDoNotReachTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil, cell)
+		r.frames(cell, 25)
+		for _, f := range r.files() {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.frames(cell, 25)
+		if s := r.hub.State(cell); !strings.Contains(s.NotRecording, "removed") || s.Cause != nvr.Recorded {
+			t.Errorf("5 s later the wall says %+v", s)
+		}
+		r.frames(cell, 200)
+		if s := r.hub.State(cell); s.NotRecording != "" {
+			t.Errorf("45 s later the wall says %+v", s)
+		}
+		r.close()
+	})
+}
+
 func TestFramesBecomeSegmentsThatPlay(t *testing.T) {
 	dir := t.TempDir() // outlives the bubble
 	var files []string

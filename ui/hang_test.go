@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -142,6 +143,68 @@ func TestHungScriptCoversTheScreen(t *testing.T) {
 	if red := sheetShare(t, display); red < 0.5 {
 		t.Errorf("the sheet went away by itself")
 	}
+}
+
+// ear is a worklet: it runs on the audio thread, where a hung script cannot stop it, and writes
+// down how loud each 128 samples were.
+const ear = `registerProcessor('ear', class extends AudioWorkletProcessor {
+	process([input]) {
+		let peak = 0;
+		for (const channel of input) for (const v of channel) peak = Math.max(peak, Math.abs(v));
+		this.port.postMessage([currentTime, peak]);
+		return true;
+	}
+})`
+
+// listen hangs the ear on all that the page plays from its beginning.
+const listen = `
+	window.played = [];
+	window.AudioContext = class extends AudioContext { constructor() { super(); window.audio = this; } };
+	const connect = AudioNode.prototype.connect;
+	AudioNode.prototype.connect = function (to, ...rest) {
+		if (to instanceof AudioDestinationNode) window.played.push(this);
+		return connect.call(this, to, ...rest);
+	};`
+
+// F-61 for the ear: a script that hangs starts no tones, so one has to sound without it.
+func TestHungScriptSoundsTheAlarm(t *testing.T) {
+	s := startSuite(t, 1, 0, 10)
+	s.server.assets["ear.js"] = asset{body: []byte(ear), etag: `"ear"`, kind: kindOf("ear.js")}
+	ctx := openBrowser(t)
+	do(t, ctx, chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: listen})
+		return err
+	}), chromedp.Navigate(s.url))
+	until(t, ctx, 8*time.Second, stateOf(cellID(0), "live")+` && document.body.dataset.sound === 'on'`)
+	evaluate[bool](t, ctx, `window.heard = []; window.audio.audioWorklet.addModule('/assets/ear.js').then(() => {
+		const ear = new AudioWorkletNode(window.audio, 'ear');
+		ear.port.onmessage = (m) => window.heard.push(m.data);
+		for (const node of window.played) node.connect(ear);
+	}); true`)
+	until(t, ctx, 5*time.Second, `window.heard.length > 0 && window.heard.at(-1)[0] - window.heard[0][0] > 4`) // longer than the tone waits
+	loudest := func(from, to string) float64 {
+		return evaluate[float64](t, ctx, `Math.max(0, ...window.heard.filter(([at]) => at >= `+from+` && at < `+to+`).map(([, peak]) => peak))`)
+	}
+	if peak := loudest("0", "Infinity"); peak > 0 {
+		t.Errorf("a tone of %.2f while all is well", peak)
+	}
+	evaluate[bool](t, ctx, `window.from = window.audio.currentTime; for (const end = performance.now() + 6000; performance.now() < end;); window.to = window.from + 6; true`)
+	until(t, ctx, 10*time.Second, `window.heard.at(-1)[0] > window.to + 3`)
+	if n := evaluate[int](t, ctx, `window.heard.filter(([at]) => at > window.from && at < window.to).length`); n < 1000 {
+		t.Errorf("the audio thread ran %d times while the script hung", n)
+	}
+	if peak := loudest("window.from", "window.from + 2.3"); peak > 0 {
+		t.Errorf("a tone of %.2f at once", peak)
+	}
+	for _, span := range [][2]string{{"window.from + 3.3", "window.from + 4.5"}, {"window.from + 4.5", "window.from + 5.8"}} {
+		if peak := loudest(span[0], span[1]); peak < 0.3 {
+			t.Errorf("a tone of %.2f from %s to %s while the script hung", peak, span[0], span[1])
+		}
+	}
+	if peak := loudest("window.to + 1", "Infinity"); peak > 0 {
+		t.Errorf("a tone of %.2f after the script came back", peak)
+	}
+	t.Logf("the tone began %.1f s after the script hung", evaluate[float64](t, ctx, `window.heard.find(([at, peak]) => at > window.from && peak > 0.1)?.[0] - window.from`))
 }
 
 // startScreen starts an X server of its own and returns its display.

@@ -202,6 +202,7 @@ func (sc *screen) states(ctx context.Context, told map[nvr.CellID]State) error {
 		err := sc.say(ctx, said{
 			Kind: "state", Tile: &i, Cause: uint8(st.Cause), Detail: st.Detail,
 			Since: milliseconds(st.Since), NotChanging: st.NotChanging,
+			NotRecording: st.NotRecording,
 		})
 		if err != nil {
 			return err

@@ -126,6 +126,8 @@ type said struct {
 	Detail      string  `json:"detail,omitempty"`
 	Since       float64 `json:"since,omitempty"`
 	NotChanging bool    `json:"notChanging,omitempty"`
+
+	NotRecording string `json:"notRecording,omitempty"`
 }
 
 // heard is a text message from the page.

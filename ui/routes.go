@@ -199,16 +199,42 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, status int, c temp
 	w.Write(b.Bytes()) // an error here is the browser's going away
 }
 
-// health says that the pages are being served, for a supervisor on this machine.
+// health says whether every camera is seen and recorded, for a supervisor on this machine. Its status
+// is 200 all the same: the pages are served, and restarting them would mend no camera.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	screens := s.live
 	s.mu.Unlock()
+	reasons := s.unwell()
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(struct {
-		OK      bool   `json:"ok"`
-		Version string `json:"version"`
-		Screens int    `json:"screens"`
-		Cells   int    `json:"cells"`
-	}{true, s.cfg.Version, screens, len(s.tiles)})
+		OK      bool     `json:"ok"`
+		Reasons []string `json:"reasons,omitempty"`
+		Version string   `json:"version"`
+		Screens int      `json:"screens"`
+		Cells   int      `json:"cells"`
+	}{len(reasons) == 0, reasons, s.cfg.Version, screens, len(s.tiles)})
+}
+
+// unwell says of which cells there is no picture, or none on the disk. It leaves State.Detail out,
+// because it may name a camera's address and anyone may ask.
+func (s *Server) unwell() []string {
+	var reasons []string
+	states := s.cfg.Wall.States()
+	for _, t := range s.tiles {
+		if !t.Camera {
+			continue
+		}
+		st, known := states[t.Cell]
+		if !known {
+			reasons = append(reasons, t.Name+": nothing is known about its camera")
+		}
+		if st.Cause.IsMissing() {
+			reasons = append(reasons, t.Name+": "+st.Cause.String())
+		}
+		if st.NotRecording != "" {
+			reasons = append(reasons, t.Name+": not recording: "+st.NotRecording)
+		}
+	}
+	return reasons
 }

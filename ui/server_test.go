@@ -154,6 +154,26 @@ func TestAnswersByStatus(t *testing.T) {
 	}
 }
 
+func TestHealthNamesEveryCellThatIsNotRecorded(t *testing.T) {
+	s := newServer(t)
+	w := newFakeWall(t, 5, 1, 10, s.cfg.Clock)
+	s.cfg.Wall, s.tiles = w, w.tiles
+	for i := range 5 {
+		w.set(cellID(i), State{})
+	}
+	if got := ask(s, "GET", "/healthz").Body.String(); !strings.Contains(got, `{"ok":true,"version"`) {
+		t.Errorf("all is well: %s", got)
+	}
+	w.set(cellID(0), State{Cause: nvr.CameraLost, Detail: "no answer from 10.0.0.1"})
+	w.set(cellID(1), State{NotRecording: "the disk is full"})
+	w.set(cellID(2), State{Cause: nvr.ObscuredDamaged, NotChanging: true}) // recorded, such as it is
+	delete(w.states, cellID(3))
+	const want = `{"ok":false,"reasons":["Cell 1: camera lost","Cell 2: not recording: the disk is full","Cell 4: nothing is known about its camera"],`
+	if got := ask(s, "GET", "/healthz").Body.String(); !strings.HasPrefix(got, want) {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestEveryPageSaysDemo(t *testing.T) {
 	s := newServer(t)
 	for _, path := range []string{"/", "/help", "/nowhere"} {

@@ -67,6 +67,9 @@ type State struct {
 	Since  time.Duration // by Clock.Mono
 	// NotChanging: the camera sends the same picture again and again.
 	NotChanging bool
+	// NotRecording says in words why pictures of this cell do not reach the disk; "" while they do.
+	// The picture stays on the tile, which says NOT RECORDING.
+	NotRecording string
 }
 
 // Painted is what one screen says that it painted: not what was sent to it. Which pictures a

@@ -183,6 +183,27 @@ func TestLiveMeansFreshAndVisible(t *testing.T) {
 		s.set(still, State{})
 		until(t, ctx, 2*time.Second, stateOf(still, "live"))
 	})
+	t.Run("not recording", func(t *testing.T) {
+		s.set(still, State{NotRecording: "the disk is full; tell ICT"})
+		until(t, ctx, 2*time.Second, stateOf(still, "norec")+` && document.body.dataset.faults === '1' && document.getElementById('count').textContent === '1 CELL TO CHECK'`)
+		if text := tileText(t, ctx, still); !strings.Contains(text, "NOT RECORDING the disk is full; tell ICT Cell 2 NOT RECORDING") {
+			t.Errorf("the tile says %q", text)
+		}
+		if text := evaluate[string](t, ctx, `document.getElementById('spoken').textContent`); text != "Cell 2 NOT RECORDING" {
+			t.Errorf("a screen reader hears %q", text)
+		}
+		if findChange(t, ctx, still, "norec").Black {
+			t.Error("the picture is gone")
+		}
+		photograph(t, ctx, "not-recording")
+		s.set(still, State{NotChanging: true, NotRecording: "the disk is full; tell ICT"}) // neither fault hides the other
+		until(t, ctx, 2*time.Second, stateOf(still, "still")+` && document.body.dataset.faults === '2' && document.getElementById('count').textContent === '1 CELL TO CHECK'`)
+		if text := tileText(t, ctx, still); !strings.Contains(text, "NOT RECORDING: the disk is full") {
+			t.Errorf("the tile says %q", text)
+		}
+		s.set(still, State{})
+		until(t, ctx, 2*time.Second, stateOf(still, "live")+` && document.body.dataset.faults === '0'`)
+	})
 	t.Run("no camera", func(t *testing.T) {
 		if text := tileText(t, ctx, cellID(3)); !strings.Contains(text, "NO CCTV physical checks only") {
 			t.Errorf("the tile says %q", text)

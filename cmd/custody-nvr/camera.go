@@ -135,7 +135,7 @@ func probe(ctx context.Context, cfg privacy.Config, look time.Duration, asJSON b
 	fmt.Fprintf(stdout, "stream       %s\n", p.Track)
 	fmt.Fprintf(stdout, "picture      %v, pixel aspect %d:%d\n", p.Size, p.AspectW, p.AspectH)
 	fmt.Fprintf(stdout, "rate         %.2f pictures a second, %.2f Mbit/s\n", p.Rate, p.Bits/1e6)
-	fmt.Fprintf(stdout, "key pictures %d in %v, at most %.2f s apart\n", p.Keys, look, p.KeyEvery.Seconds())
+	fmt.Fprintf(stdout, "key pictures %d in %v, %s apart\n", p.Keys, look, keyWords(p))
 	fmt.Fprintf(stdout, "fingerprint  %s\n", p.Fingerprint)
 	if p.Certificate != "" {
 		fmt.Fprintf(stdout, "certificate  %s\n", p.Certificate)
@@ -149,14 +149,24 @@ func probe(ctx context.Context, cfg privacy.Config, look time.Duration, asJSON b
 	return nil
 }
 
+// keyWords are the longest time between key pictures, as the figure and the verdict both say it.
+func keyWords(p wire.Probed) string {
+	if p.KeyAtLeast {
+		return fmt.Sprintf("at least %.1f s", p.KeyEvery.Seconds())
+	}
+	return fmt.Sprintf("at most %.1f s", p.KeyEvery.Seconds())
+}
+
 // probeWarnings say what must be set on the camera before it goes into service.
 func probeWarnings(p wire.Probed, look time.Duration) []string {
 	var w []string
 	switch {
-	case p.KeyEvery > keyIntervalMost || p.Keys < 2 && look >= keyIntervalMost:
-		w = append(w, fmt.Sprintf("the camera must be set: %.1f s and more between key pictures; after any loss the cell would be obscured for as long. Set its key (I-frame) interval to 1 s, at most %v, and switch smart codecs off", p.KeyEvery.Seconds(), keyIntervalMost))
+	case p.KeyEvery > keyIntervalMost:
+		w = append(w, fmt.Sprintf("the camera must be set: %s between key pictures; after any loss the cell would be obscured for as long. Set its key (I-frame) interval to 1 s, at most %v, and switch smart codecs off", keyWords(p), keyIntervalMost))
 	case p.KeyEvery > keyIntervalFine:
-		w = append(w, fmt.Sprintf("%.1f s between key pictures: after any loss the cell is obscured for as long; set the key (I-frame) interval to at most %v", p.KeyEvery.Seconds(), keyIntervalFine))
+		w = append(w, fmt.Sprintf("%s between key pictures: after any loss the cell is obscured for as long; set the key (I-frame) interval to at most %v", keyWords(p), keyIntervalFine))
+	case p.KeyAtLeast && p.Keys < 2:
+		w = append(w, fmt.Sprintf("%d key pictures in %v say too little: look for longer (--look); the key (I-frame) interval must be at most %v", p.Keys, look, keyIntervalFine))
 	}
 	if p.Rotation != 0 {
 		w = append(w, fmt.Sprintf("the camera asks to turn its picture by %d: every picture would be obscured; set its rotation to 0", p.Rotation))

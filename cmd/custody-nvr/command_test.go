@@ -9,6 +9,7 @@ import (
 
 	"custody-nvr/nvr"
 	"custody-nvr/privacy/camera/fakecamera"
+	"custody-nvr/privacy/wire"
 )
 
 // command runs the real binary's command line in this process.
@@ -106,6 +107,28 @@ func TestProbeSaysWhatMustBeSet(t *testing.T) {
 				t.Errorf("the sound track was set up %d times", d)
 			}
 		})
+	}
+}
+
+// TestKeyIntervalFigureAndVerdictAgree: the verdict names the figure, and "at least" where the look
+// did not see both ends of the interval.
+func TestKeyIntervalFigureAndVerdictAgree(t *testing.T) {
+	for _, c := range []struct {
+		p    wire.Probed
+		warn string // how the first warning begins, "" for none
+	}{
+		{wire.Probed{Keys: 7, KeyEvery: time.Second}, ""},
+		{wire.Probed{Keys: 3, KeyEvery: 3 * time.Second}, "at most 3.0 s between key pictures"},
+		{wire.Probed{Keys: 1, KeyEvery: 3700 * time.Millisecond, KeyAtLeast: true}, "at least 3.7 s between key pictures"},
+		{wire.Probed{Keys: 1, KeyEvery: 5 * time.Second, KeyAtLeast: true}, "the camera must be set: at least 5.0 s"},
+		{wire.Probed{Keys: 2, KeyEvery: 5 * time.Second}, "the camera must be set: at most 5.0 s"},
+		{wire.Probed{Keys: 1, KeyEvery: time.Second, KeyAtLeast: true}, "1 key pictures in 7s say too little"},
+	} {
+		c.p.Rate = 25
+		got := probeWarnings(c.p, 7*time.Second)
+		if (c.warn == "") != (len(got) == 0) || c.warn != "" && !strings.HasPrefix(got[0], c.warn) {
+			t.Errorf("%d key pictures, %v, at least %v: %q, want %q", c.p.Keys, c.p.KeyEvery, c.p.KeyAtLeast, got, c.warn)
+		}
 	}
 }
 

@@ -7,15 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"custody-nvr/configs"
 	"custody-nvr/nvr"
+	"custody-nvr/nvr/durable"
 )
 
 // What a demo keeps: enough to look at, never enough to fill a disk.
@@ -51,12 +55,15 @@ func (d *demo) run(ctx context.Context) error {
 	if d.cells < 1 || d.cells > 32 {
 		return errUsage{fmt.Errorf("--cells %d: a demo has 1 to 32 cells", d.cells)}
 	}
+	if err := checkDemoListen(d.listen); err != nil {
+		return errUsage{err}
+	}
 	dir, done, err := d.folder()
 	if err != nil {
 		return err
 	}
 	defer done()
-	fmt.Fprintf(d.stderr, "Drawing %d cells ...\n", d.cells)
+	fmt.Fprintf(d.stderr, "Drawing %s ...\n", cellCount(d.cells))
 	command := []string{"/proc/self/exe", "democamera", "--cells", fmt.Sprint(d.cells)}
 	if d.clip != "" {
 		command = append(command, "--clip", d.clip)
@@ -75,11 +82,47 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	d.welcome(m.Addr(), dir, cams.Cells)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := errors.New("the demo's camera process ended by itself: start the demo again")
+	go func() {
+		select {
+		case <-cams.gone:
+			cancel(ended)
+		case <-ctx.Done():
+		}
+	}()
 	err = m.Run(ctx)
+	if errors.Is(context.Cause(ctx), ended) {
+		err = errors.Join(ended, err)
+	}
 	return errors.Join(err, m.Close())
 }
 
-// folder is where the demo lives, and how to clean it away.
+// checkDemoListen refuses what could not be listened on later, or by others.
+func checkDemoListen(listen string) error {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("--listen %q is not an address with a port, such as %s", listen, configs.DefaultListen)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("--listen %q: the port is a number up to 65535", listen)
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return fmt.Errorf("--listen %q: a demo is shown on this machine only, such as on %s", listen, configs.DefaultListen)
+	}
+	return nil
+}
+
+// cellCount is "1 cell" or "6 cells".
+func cellCount(n int) string {
+	if n == 1 {
+		return "1 cell"
+	}
+	return fmt.Sprintf("%d cells", n)
+}
+
+// folder is where the demo lives, taken from every other demo, and how to give it back.
 func (d *demo) folder() (dir string, done func(), err error) {
 	if d.dir == "" {
 		dir, err = os.MkdirTemp("", "custody-nvr-demo-")
@@ -92,20 +135,36 @@ func (d *demo) folder() (dir string, done func(), err error) {
 	if dir, err = filepath.Abs(d.dir); err != nil {
 		return "", nil, err
 	}
-	return dir, func() {}, os.MkdirAll(dir, 0o700)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	defer root.Close()
+	lock, err := durable.Lock(root, ".demo-lock")
+	if err != nil {
+		return "", nil, fmt.Errorf("the demo's folder %s: %w", dir, err)
+	}
+	return dir, func() { lock.Close() }, nil
 }
 
 func (d *demo) welcome(addr, dir string, cells []demoCell) {
 	size := cells[0].Size
 	fmt.Fprintf(d.stdout, "The live wall: http://%s/\n", addr)
+	look := "Open the wall. The grey block in each cell is the mask: the WC lies under it."
+	if d.clip != "" {
+		look = "Open the wall. Every cell plays your clip, and nothing of it is masked."
+	}
 	fmt.Fprintf(d.stdout, `
-This is a simulated suite: %d cells, %v each, masked before anything is written.
-  - Open the wall. The grey block in each cell is the mask: the WC lies under it.
+This is a simulated suite: %s, %v each, taken through the masker before anything is written.
+  - %s
   - Click a cell, or Tab to it and press Enter, for the full picture; Esc goes back.
   - Footage is in %s, a fragment a second, ten minutes a file; any player opens it.
   - Kill a masker (pgrep -f 'custody-nvr masker'): its cell says so and comes back.
   - It keeps one hour within 4 GiB. Ctrl-C ends it.
-`, len(cells), size, filepath.Join(dir, "archive"))
+`, cellCount(len(cells)), size, look, filepath.Join(dir, "archive"))
 	if len(cells) > 6 {
 		fmt.Fprintf(d.stdout, "More than six cells: the cameras send %v so that two processor cores are enough.\n", size)
 	}
@@ -126,11 +185,14 @@ type demoCameras struct {
 
 	cmd   *exec.Cmd
 	stdin io.Closer
+	gone  chan struct{} // closed when the process is
+	err   error         // of Wait, once gone is closed
 }
 
 // startDemoCameras starts the process with the cameras and waits until they can be reached.
 func startDemoCameras(ctx context.Context, command []string, stderr io.Writer) (*demoCameras, error) {
-	c := &demoCameras{cmd: exec.Command(command[0], command[1:]...)}
+	c := &demoCameras{cmd: exec.Command(command[0], command[1:]...), gone: make(chan struct{})}
+	c.cmd.Args[0] = "custody-nvr" // so that people find it by its name
 	c.cmd.Stderr = stderr
 	stdin, err := c.cmd.StdinPipe()
 	if err != nil {
@@ -147,6 +209,10 @@ func startDemoCameras(ctx context.Context, command []string, stderr io.Writer) (
 	stop := context.AfterFunc(ctx, func() { stdin.Close() })
 	defer stop()
 	line, err := bufio.NewReader(out).ReadBytes('\n')
+	go func() { // Wait closes the pipe, so it comes after the line
+		c.err = c.cmd.Wait()
+		close(c.gone)
+	}()
 	if err == nil {
 		err = json.Unmarshal(line, c)
 	}
@@ -166,7 +232,8 @@ func startDemoCameras(ctx context.Context, command []string, stderr io.Writer) (
 // Close ends the cameras and waits for them.
 func (c *demoCameras) Close() error {
 	c.stdin.Close()
-	return c.cmd.Wait()
+	<-c.gone
+	return c.err
 }
 
 // demoSuite writes the demo's suite file, and reads it back through the same strict parser as any.

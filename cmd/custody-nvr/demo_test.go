@@ -1,9 +1,13 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,6 +73,84 @@ func boundsOf(area [][2]float64, size nvr.Size) rect {
 		b = rect{min(b.x0, x), min(b.y0, y), max(b.x1, x), max(b.y1, y)}
 	}
 	return b.inset(2)
+}
+
+// TestDemoEndsWithItsCameras: people find the maskers by name, as the demo tells them, and a demo whose
+// cameras have died says so and ends.
+func TestDemoEndsWithItsCameras(t *testing.T) {
+	t.Parallel()
+	p := startDemo(t, 1)
+	var cams []int
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(20 * time.Millisecond) {
+		cams = p.children("democamera")
+		if maskers := p.children("masker"); len(cams) == 1 && len(maskers) == 1 {
+			for _, pid := range append(maskers, cams...) {
+				if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err != nil || !strings.HasPrefix(string(line), "custody-nvr\x00") {
+					t.Errorf("a child is called %q, %v", line, err)
+				}
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no camera process and masker within 20 s\n%s", p.talk)
+		}
+	}
+	if said := p.talk.String(); !strings.Contains(said, "1 cell,") || !strings.Contains(said, "Drawing 1 cell ...") {
+		t.Errorf("one cell is called\n%s", said)
+	}
+	if err := syscall.Kill(cams[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	const want = "the demo's camera process ended by itself"
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(p.talk.String(), want); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the demo goes on without its cameras\n%s", p.talk)
+		}
+	}
+}
+
+// TestDemoOfAClipSpeaksOfNoToilet: where nothing is drawn, nothing lies under a grey block.
+func TestDemoOfAClipSpeaksOfNoToilet(t *testing.T) {
+	var out strings.Builder
+	d := demo{clip: "x.mp4", stdout: &out}
+	d.welcome("127.0.0.1:1", "/d", []demoCell{{ID: "cell-01"}})
+	if s := out.String(); strings.Contains(s, "WC") || strings.Contains(s, "grey") {
+		t.Errorf("the demo says\n%s", s)
+	}
+}
+
+// TestSecondDemoInOneFolderTouchesNothing: the folder is taken, and the address looked at, before
+// anything is drawn or written.
+func TestSecondDemoInOneFolderTouchesNothing(t *testing.T) {
+	dir := t.TempDir()
+	first := demo{dir: dir, stderr: io.Discard}
+	_, done, err := first.folder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite := filepath.Join(dir, "suite.yaml")
+	if err := os.WriteFile(suite, []byte("the first one's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ listen, says string }{
+		{"127.0.0.1:0", "another recorder is using it"},
+		{"0.0.0.0:8080", "--listen"},
+		{"127.0.0.1", "--listen"},
+		{"127.0.0.1:99999", "--listen"},
+	} {
+		code, _, talk := command(t, "demo", "--cells", "1", "--dir", dir, "--listen", c.listen)
+		if code == exitFine || !strings.Contains(talk, c.says) || strings.Contains(talk, "Drawing") {
+			t.Errorf("--listen %s: exit %d, %q, want %q", c.listen, code, talk, c.says)
+		}
+	}
+	if b, err := os.ReadFile(suite); string(b) != "the first one's" {
+		t.Errorf("suite.yaml is now %.40q, %v", b, err)
+	}
+	done()
+	if _, done, err = first.folder(); err != nil {
+		t.Fatalf("the folder is not free again: %v", err)
+	}
+	done()
 }
 
 // TestDemoPlaysRealClips streams each shared clip through the demo's camera process.

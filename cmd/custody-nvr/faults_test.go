@@ -92,7 +92,7 @@ func TestLostCamerasComeBack(t *testing.T) {
 		{name: "F-23 SSRC changes", fault: changeSSRC, says: nvr.CameraLost, words: "camera changes SSRC", mend: func(*faultCase) {}, back: 2 * time.Second},
 		{name: "F-26 time stamps from zero in a new session", fault: func(c *faultCase) { c.cam.Disconnect() }, says: nvr.CameraLost, words: "closed the connection", mend: func(*faultCase) {}},
 		{name: "F-26 the camera's clock is set", fault: func(c *faultCase) { c.cam.JumpRTP(-3 * time.Hour) }, says: nvr.CameraLost, words: "clock of the camera jumped", mend: func(*faultCase) {}},
-		{name: "F-46 a reboot of 18 s", fault: func(c *faultCase) { c.cam.Stop() }, says: nvr.CameraLost, words: "check power, cable and address",
+		{name: "F-46 a reboot of 18 s", fault: func(c *faultCase) { c.cam.Stop() }, says: nvr.CameraLost, words: "check the camera's power and cable",
 			within: 8 * time.Second, lasts: 18 * time.Second, mend: func(c *faultCase) { c.cam.StartAgain() }},
 		{name: "F-47 absent at our start", broken: true, fault: func(c *faultCase) { c.cam.Stop() }, says: nvr.CameraLost, words: "connection refused",
 			within: 8 * time.Second, lasts: 12 * time.Second, mend: func(c *faultCase) { c.cam.StartAgain() }},
@@ -182,7 +182,7 @@ func TestUnusableCamerasSayWhy(t *testing.T) {
 		{name: "F-42 a log-in that we do not know", script: auth(fakecamera.Auth{Password: "hunter2", Offers: []string{`Digest realm="r", nonce="NONCE", algorithm=SHA-512-256`}}), camera: withPassword, words: "SHA-512-256", check: fewLogIns},
 		{name: "F-44 no session left", script: status("SETUP", "453 Not Enough Bandwidth"), words: "no session or bandwidth left (453"},
 		{name: "wrong path", camera: func(c *configs.Camera) { c.URL += "-not" }, words: "no stream of this name (404"},
-		{name: "wrong address", camera: func(c *configs.Camera) { c.URL = "rtsp://127.0.0.1:1/stream" }, words: "check power, cable and address"},
+		{name: "wrong address", camera: func(c *configs.Camera) { c.URL = "rtsp://127.0.0.1:1/stream" }, words: "check the camera's power and cable"},
 		{name: "no video track", script: func(s *fakecamera.Script) { s.NoVideo, s.Metadata = true, true }, words: "vnd.onvif.metadata"},
 		{name: "Motion JPEG", script: sdp("m=video 0 RTP/AVP 26\r\n"), words: "Motion JPEG"},
 		{name: "MPEG-4", script: sdp("m=video 0 RTP/AVP 96\r\na=rtpmap:96 MP4V-ES/90000\r\n"), words: "MP4V-ES"},
@@ -262,10 +262,10 @@ func TestDoubtfulPicturesAreObscured(t *testing.T) {
 		{name: "F-28 sequence reset", fault: func(c *faultCase) { c.cam.ResetSequence() }, says: nvr.ObscuredDamaged, mend: func(*faultCase) {}, back: 2 * time.Second},
 		{name: "F-36 another size", film: film{}, fault: to(film{source: "color=white:s=640x360:r=10,noise=alls=8:allf=t"}), says: nvr.ObscuredWrongSize, words: "640x360", lasts: 3 * time.Second, mend: plainAgain, check: neverBright},
 		{name: "F-36 another crop", fault: to(film{source: bright, extra: "-bsf:v h264_metadata=crop_left=16:crop_right=16"}), says: nvr.ObscuredWrongSize, words: "288x180", lasts: 3 * time.Second, mend: plainAgain, check: neverBright},
-		{name: "F-36 the same size out of another crop", fault: to(film{source: "color=white:s=336x180:r=10,noise=alls=8:allf=t", extra: "-bsf:v h264_metadata=crop_left=16"}), says: nvr.ObscuredViewMoved, words: "have it looked at and accepted (now h264 profile 100 coded 336x192p at 16,0", lasts: 3 * time.Second, mend: plainAgain, check: neverBright},
+		{name: "F-36 the same size out of another crop", fault: to(film{source: "color=white:s=336x180:r=10,noise=alls=8:allf=t", extra: "-bsf:v h264_metadata=crop_left=16"}), says: nvr.ObscuredViewMoved, words: "look at it, then accept it. It is h264 profile 100 coded 336x192p at 16,0", lasts: 3 * time.Second, mend: plainAgain, check: neverBright},
 		{name: "F-36 another shape of pixels", fault: to(film{source: bright, extra: "-bsf:v h264_metadata=sample_aspect_ratio=16/11"}), says: nvr.ObscuredWrongSize, words: "pixel aspect is 16:11", lasts: 3 * time.Second, mend: plainAgain, check: neverBright},
 		{name: "F-36 turned upside down", fault: to(film{source: bright, extra: "-bsf:v h264_metadata=display_orientation=insert:rotate=180"}), says: nvr.ObscuredWrongSize, words: "turned by 180 degrees", lasts: 3 * time.Second, mend: plainAgain, check: neverBright},
-		{name: "F-36 another coding", fault: to(film{source: bright, kind: "h265"}), says: nvr.ObscuredViewMoved, words: "may have been swapped", within: 12 * time.Second, lasts: 3 * time.Second, mend: func(c *faultCase) {
+		{name: "F-36 another coding", fault: to(film{source: bright, kind: "h265"}), says: nvr.ObscuredViewMoved, words: "another camera, or set differently", within: 12 * time.Second, lasts: 3 * time.Second, mend: func(c *faultCase) {
 			switchTo(c.t, c.cam, film{})
 			c.cam.Disconnect()
 		}, back: 6 * time.Second, check: neverBright},

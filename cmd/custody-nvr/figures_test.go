@@ -140,6 +140,8 @@ func BenchmarkFiguresLatency(b *testing.B) {
 				s.enlarge(0)
 				waitPictures(b, s, 1, nvr.Archive, time.Minute)
 				from := len(s.latencies(0, nvr.Archive)) + int(c.fps) // the start is not what staff watch
+				masker := p.children("masker")[0]
+				began, before := time.Now(), processorTime(b, masker)
 				limit := time.Now().Add(time.Duration(float64(*figuresFrames)/c.fps*2)*time.Second + 10*time.Second)
 				for len(s.latencies(0, nvr.Archive)) < from+*figuresFrames {
 					if time.Now().After(limit) {
@@ -147,6 +149,7 @@ func BenchmarkFiguresLatency(b *testing.B) {
 					}
 					wait(100 * time.Millisecond)
 				}
+				b.ReportMetric((processorTime(b, masker)-before).Seconds()/time.Since(began).Seconds(), "cores-masker")
 				for _, kind := range []nvr.Stream{nvr.Archive, nvr.Tile} {
 					all := s.latencies(0, kind)
 					all = slices.Sorted(slices.Values(all[min(from, len(all)-1):]))

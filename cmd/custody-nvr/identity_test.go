@@ -111,7 +111,7 @@ func (a altered) Read(b []byte) (int, error) {
 // Another camera at the address of the approved one is never shown, as far as that can be known; what
 // plain RTSP can not know, a pinned certificate does (F-49, T-13, T-14).
 func TestAnotherCameraIsNotTakenForTheApprovedOne(t *testing.T) {
-	const swapped = "have it looked at and accepted"
+	const swapped = "look at it, then accept it"
 	other := film{source: bright, extra: "-profile:v baseline"}
 	stranger := film{source: bright} // of the same make and settings
 	other.clip(t)

@@ -58,7 +58,11 @@ func (w *wall) States() map[nvr.CellID]ui.State {
 	states := make(map[nvr.CellID]ui.State, len(w.cameras))
 	for _, c := range w.cameras {
 		s := w.hub.State(c)
-		states[nvr.CellID(c)] = ui.State{Cause: s.Cause, Detail: s.Detail, Since: s.Since, NotChanging: s.NotChanging}
+		st := ui.State{Cause: s.Cause, Detail: s.Detail, Since: s.Since, NotChanging: s.NotChanging}
+		if !s.Cause.IsMissing() { // without a picture there is nothing to record, and one fault says it
+			st.NotRecording = s.NotRecording
+		}
+		states[nvr.CellID(c)] = st
 	}
 	return states
 }

@@ -41,7 +41,7 @@ func (l *login) challenged(headers []string, answered, playing bool) *Refusal {
 		offered = append(offered, parseChallenges(h)...)
 	}
 	if l.user == "" {
-		return refuse(WrongPassword, "the camera asks for a user name and password, and none is set for it")
+		return refuse(WrongPassword, "the camera asks for a user name and password, and none is set: set them")
 	}
 	var best *challenge
 	for i := range offered {
@@ -50,20 +50,24 @@ func (l *login) challenged(headers []string, answered, playing bool) *Refusal {
 		}
 	}
 	switch {
+	case best == nil && answered:
+		// Some, gortsplib's server among them, challenge only who has not answered yet.
+		l.refused++
+		return refuse(WrongPassword, "the camera refuses this user name and password (401): correct them. It gave no new challenge")
 	case best == nil:
-		return refuse(UnknownAuth, "the camera asks for a log-in without saying how (no WWW-Authenticate)")
+		return refuse(UnknownAuth, "the camera does not say how to log in: set it to Digest or Basic. It sends no WWW-Authenticate")
 	case best.strength() == 0:
 		var names []string
 		for _, c := range offered {
 			names = append(names, c.name())
 		}
-		return refuse(UnknownAuth, "the camera asks for %s; set it to Digest (MD5 or SHA-256) or Basic", strings.Join(names, ", "))
+		return refuse(UnknownAuth, "the camera asks for an unknown log-in: set it to Digest (MD5 or SHA-256) or Basic. It asks for %s", strings.Join(names, ", "))
 	}
 	if answered {
 		l.refused++
 		stale := playing || strings.EqualFold(best.params["stale"], "true")
 		if !stale || l.refused >= maxAttempts {
-			return refuse(WrongPassword, "the camera refuses this user name and password (401, %s)", best.name())
+			return refuse(WrongPassword, "the camera refuses this user name and password (401): correct them. Asked for: %s", best.name())
 		}
 	}
 	l.chosen, l.count = best, 0

@@ -156,7 +156,7 @@ func Open(ctx context.Context, spec Spec) (*Session, error) {
 	case s.dialogue.refusal != nil:
 		return nil, s.dialogue.refusal
 	case openCtx.Err() != nil:
-		return nil, refuse(Unreachable, "the camera did not answer %s within %s", s.dialogue.last, openTimeout)
+		return nil, refuse(Unreachable, "the camera does not answer: check it and its network. No answer to %s within %s", s.dialogue.last, openTimeout)
 	}
 	return nil, s.redact(refusalOf(err), spec.Password)
 }
@@ -173,15 +173,15 @@ func (s *Spec) check() (*base.URL, error) {
 	u, err := base.ParseURL(s.URL)
 	switch {
 	case err != nil:
-		return nil, refuse(NotFound, "the URL of the camera is not an RTSP URL")
+		return nil, refuse(NotFound, "the camera's URL is not an RTSP URL: correct the suite file")
 	case u.User != nil:
-		return nil, refuse(Protocol, "the URL of the camera holds a user name or password; they belong in the secrets folder")
+		return nil, refuse(Protocol, "the camera's URL holds a log-in: move user and password out of it. See the secrets folder")
 	case u.Hostname() == "":
-		return nil, refuse(NotFound, "the URL of the camera has no host")
+		return nil, refuse(NotFound, "the camera's URL has no host: correct the suite file")
 	case s.Transport != "" && s.Transport != "tcp" && s.Transport != "udp":
-		return nil, refuse(Protocol, "transport %q is not known; use tcp, or udp with a reason", quote(s.Transport))
+		return nil, refuse(Protocol, "unknown transport: use tcp, or udp with a reason. It is %q", quote(s.Transport))
 	case s.Transport == "udp" && u.Scheme == "rtsps":
-		return nil, refuse(Protocol, "RTSPS does not protect UDP; use transport tcp")
+		return nil, refuse(Protocol, "RTSPS does not protect UDP: use transport tcp")
 	}
 	return u, nil
 }
@@ -222,7 +222,7 @@ func (s *Session) handshake() error {
 	generic := &format.Generic{PayloadTyp: s.track.payload,
 		RTPMa: fmt.Sprintf("%s/%d", strings.ToUpper(s.track.Kind), s.track.clock)}
 	if err := generic.Init(); err != nil {
-		return refuse(BadDescription, "payload type %d with clock %d: %s", s.track.payload, s.track.clock, quote(err.Error()))
+		return refuse(BadDescription, "the stream's description cannot be used: update the camera's firmware. Payload type %d with clock %d: %s", s.track.payload, s.track.clock, quote(err.Error()))
 	}
 	video := &description.Media{Type: description.MediaTypeVideo, Control: rtspURL(control), Formats: []format.Format{generic}}
 	if err := s.retryLogin(func() error { return s.setup(base, video) }); err != nil {
@@ -273,7 +273,7 @@ func (s *Session) setup(base *base.URL, video *description.Media) error {
 			return err
 		}
 	}
-	return refuse(Protocol, "no pair of UDP ports could be opened: %s", quote(err.Error()))
+	return refuse(Protocol, "no pair of UDP ports is free: use transport tcp, or tell ICT. %s", quote(err.Error()))
 }
 
 // Track says what was set up.
@@ -342,13 +342,13 @@ func (s *Session) watch() *Refusal {
 		limit = firstTimeout
 	}
 	if since := s.wrongSSRC.Load(); since != 0 && now-time.Duration(since) > ssrcTimeout {
-		return refuse(SSRCChanged, "the camera started another stream in the session (SSRC changed)")
+		return refuse(SSRCChanged, "the camera started another stream: if it goes on, restart the camera. SSRC changed")
 	}
 	if now-time.Duration(s.lastUnit.Load()) > limit {
 		if what, _ := s.assembler.beyond.Load().(string); what != "" {
-			return refuse(Stalled, "the camera sends %s", what)
+			return refuse(Stalled, "no usable picture from the camera: check its stream settings. It sends %s", what)
 		}
-		return refuse(Stalled, "no picture from the camera for %.0f s", limit.Seconds())
+		return refuse(Stalled, "no picture from the camera for %.0f s: check camera and network", limit.Seconds())
 	}
 	return nil
 }
@@ -400,10 +400,10 @@ func (d *dialer) dial(ctx context.Context, network, to string) (net.Conn, error)
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if d.dials++; d.dials > maxDials {
-		return nil, refuse(WrongAddress, "the camera redirects more than %d times", maxDials-1)
+		return nil, refuse(WrongAddress, "the camera redirects in a circle: correct its URL. It redirects more than %d times", maxDials-1)
 	}
 	if to != address(d.url) {
-		return nil, refuse(WrongAddress, "the camera redirects to %s", quote(to))
+		return nil, refuse(WrongAddress, "the camera redirects elsewhere: is its address right? Then set the new URL. It redirects to %s", quote(to))
 	}
 	d.dialogue.login.chosen = nil // a nonce belongs to its connection
 	dial := d.spec.Dial
@@ -415,7 +415,7 @@ func (d *dialer) dial(ctx context.Context, network, to string) (net.Conn, error)
 		if r, ok := errors.AsType[*Refusal](err); ok {
 			return nil, r
 		}
-		return nil, refuse(Unreachable, "no connection to %s: %s; check power, cable and address of the camera", to, quote(err.Error()))
+		return nil, refuse(Unreachable, "no connection to %s (%s): check the camera's power and cable", to, reason(err))
 	}
 	if d.url.Scheme != "rtsps" {
 		return c, nil
@@ -429,23 +429,23 @@ func (d *dialer) dial(ctx context.Context, network, to string) (net.Conn, error)
 		if r, ok := errors.AsType[*Refusal](err); ok {
 			return nil, r
 		}
-		return nil, refuse(Protocol, "no TLS with %s: %s", to, quote(err.Error()))
+		return nil, refuse(Protocol, "no TLS with %s: check the camera's RTSPS setting. %s", to, quote(err.Error()))
 	}
 	return t, nil
 }
 
 func (d *dialer) verify(raw [][]byte, _ [][]*x509.Certificate) error {
 	if len(raw) == 0 {
-		return refuse(WrongCertificate, "the camera shows no certificate")
+		return refuse(WrongCertificate, "the camera shows no certificate: set one up on it")
 	}
 	sum := sha256.Sum256(raw[0])
 	got := hex.EncodeToString(sum[:])
 	d.dialogue.track.Certificate = got
 	switch pin := strings.ToLower(strings.ReplaceAll(d.spec.TLSPin, ":", "")); {
 	case pin == "":
-		return refuse(WrongCertificate, "no certificate is pinned for this camera; it shows SHA-256 %s: compare it with the camera's own page, then set it as tls_pin in the suite file", got)
+		return refuse(WrongCertificate, "no certificate is set for this camera: compare its SHA-256, then set certificate_sha256. It shows %s", got)
 	case pin != got:
-		return refuse(WrongCertificate, "the camera shows another certificate than the pinned one: SHA-256 %s", got)
+		return refuse(WrongCertificate, "another certificate than the pinned one: check that the camera is the right one. SHA-256 %s", got)
 	}
 	return nil
 }

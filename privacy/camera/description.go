@@ -62,7 +62,7 @@ func ParseDescription(sdp []byte) (Track, error) {
 	}
 	if len(medias) == 0 {
 		first, _, _ := bytes.Cut(bytes.TrimSpace(sdp), []byte("\n"))
-		return Track{}, refuse(BadDescription, "the description has no m= line; it begins %q", quote(string(bytes.TrimSpace(first))))
+		return Track{}, refuse(BadDescription, "the camera describes no stream: check the path of its URL. No m= line; it begins %q", quote(string(bytes.TrimSpace(first))))
 	}
 	found := false
 	var unsupported []string
@@ -83,16 +83,16 @@ func ParseDescription(sdp []byte) (Track, error) {
 	case found:
 		return t, nil
 	case unsupported != nil:
-		return Track{}, refuse(UnsupportedCodec, "the camera offers %s; set its stream to H.264 or H.265", strings.Join(unsupported, ", "))
+		return Track{}, refuse(UnsupportedCodec, "the camera sends another codec: set its stream to H.264 or H.265. It offers %s", strings.Join(unsupported, ", "))
 	}
-	return Track{}, refuse(NoVideo, "the camera offers no video track, only %s", strings.Join(t.Medias, ", "))
+	return Track{}, refuse(NoVideo, "the camera offers no video: check its settings and the path of its URL. It offers only %s", strings.Join(t.Medias, ", "))
 }
 
 func (t *Track) parseLines(sdp []byte) ([]*media, error) {
 	text := strings.ReplaceAll(strings.ReplaceAll(string(sdp), "\r\n", "\n"), "\r", "\n")
 	lines := strings.Split(strings.Trim(text, "\x00\n"), "\n")
 	if len(lines) > maxLines {
-		return nil, refuse(BadDescription, "the description has %d lines, at most %d are read", len(lines), maxLines)
+		return nil, refuse(BadDescription, "the stream's description cannot be read: update the firmware. It has %d lines, at most %d are read", len(lines), maxLines)
 	}
 	var medias []*media
 	var m *media
@@ -194,11 +194,11 @@ func (t *Track) readParameters(fmtp string) error {
 			t.keepParameter(set)
 		case "packetization-mode":
 			if t.Kind == H264 && value == "2" {
-				return refuse(UnsupportedCodec, "the camera sends H.264 in interleaved packetization mode 2; set it to mode 1")
+				return refuse(UnsupportedCodec, "the camera sends H.264 in packetization mode 2: set it to mode 1")
 			}
 		case "sprop-max-don-diff":
 			if n, err := strconv.Atoi(value); t.Kind == H265 && (err != nil || n != 0) {
-				return refuse(UnsupportedCodec, "the camera sends H.265 out of decoding order (sprop-max-don-diff %s); switch that off in the camera", quote(value))
+				return refuse(UnsupportedCodec, "the camera sends H.265 out of order: switch that off in the camera. sprop-max-don-diff %s", quote(value))
 			}
 		}
 	}
@@ -265,5 +265,5 @@ func codecName(pt, rtpmap string) string {
 }
 
 func badLine(i int, line, why string) *Refusal {
-	return refuse(BadDescription, "line %d of the description, %q: %s", i+1, quote(line), why)
+	return refuse(BadDescription, "the stream's description cannot be read: update the camera's firmware. In line %d, %q, %s", i+1, quote(line), why)
 }

@@ -134,7 +134,7 @@ func (d *dialogue) redirected(r *base.Response) {
 	to := header(r.Header, "Location")
 	u, err := base.ParseURL(to)
 	if err != nil || !strings.EqualFold(u.Host, d.url.Host) || u.Scheme != d.url.Scheme {
-		d.refusal = refuse(WrongAddress, "the camera redirects to %q; set that URL in the suite file if it is right", quote(to))
+		d.refusal = refuse(WrongAddress, "the camera redirects elsewhere: if that is right, set the new URL. It redirects to %q", quote(to))
 		delete(r.Header, "Location")
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -146,6 +147,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"wrong password", fakecamera.Script{Auth: admin}, "hunter2", camera.WrongPassword, "401", 1},
 		{"401 for ever", fakecamera.Script{Auth: fakecamera.Auth{User: "admin", Password: "right", Always: true}}, "right", camera.WrongPassword, "401", 1},
+		{"no challenge after the answer", fakecamera.Script{Auth: fakecamera.Auth{User: "admin", Password: "right", Bare: true}}, "hunter2", camera.WrongPassword, "refuses", 1},
 		{"stale for ever", fakecamera.Script{Auth: fakecamera.Auth{User: "admin", Password: "right", Stale: 99}}, "right", camera.WrongPassword, "401", 2},
 		{"no password set", fakecamera.Script{Auth: admin}, "", camera.WrongPassword, "none is set", 0},
 		{"scheme", fakecamera.Script{Auth: with(admin, "Negotiate")}, "right", camera.UnknownAuth, "negotiate", 0},
@@ -190,6 +192,9 @@ func TestRefusals(t *testing.T) {
 			if kindOf(t, err) != c.kind || !strings.Contains(err.Error(), c.detail) {
 				t.Errorf("got %q, want %s with %q", err, c.kind, c.detail)
 			}
+			if r, _ := errors.AsType[*camera.Refusal](err); !leads(r.Detail) {
+				t.Errorf("%q does not begin with a short sentence on what to do", r.Detail)
+			}
 			if c.password != "" && strings.Contains(err.Error(), c.password) && c.password != "right" {
 				t.Errorf("the password stands in %q", err)
 			}
@@ -198,6 +203,12 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// leads reports whether a detail begins with what is wrong and what to do, in what a tile shows.
+func leads(detail string) bool {
+	first, _, _ := strings.Cut(detail, ". ")
+	return len(first) <= 90 && strings.Contains(first, ": ")
 }
 
 // F-42: every challenge that a camera may make and that can be answered is.
@@ -393,6 +404,20 @@ func TestCertificateIsPinned(t *testing.T) {
 		_, err := camera.Open(t.Context(), camera.Spec{URL: fake.URL(), TLSPin: pin})
 		if err == nil || kindOf(t, err) != camera.WrongCertificate || !strings.Contains(err.Error(), fake.Pin()) {
 			t.Errorf("pin %q: %v, want the fingerprint", pin, err)
+		}
+	}
+}
+
+// A camera that cannot be reached is told of in a short line, whoever dialled.
+func TestNoConnectionIsAShortLine(t *testing.T) {
+	const want = "no connection to 127.0.0.1:1 (connection refused): check the camera's power and cable"
+	parent := func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("dial tcp 127.0.0.1:1: connect: connection refused")
+	}
+	for name, dial := range map[string]func(context.Context, string, string) (net.Conn, error){"own": nil, "parent's": parent} {
+		_, err := camera.Open(t.Context(), camera.Spec{URL: "rtsp://127.0.0.1:1/x", Dial: dial})
+		if r, ok := errors.AsType[*camera.Refusal](err); !ok || r.Detail != want {
+			t.Errorf("%s dial: %v, want %s", name, err, want)
 		}
 	}
 }

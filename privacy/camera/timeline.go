@@ -49,7 +49,7 @@ func (t *timeline) place(stamp uint32, arrived time.Duration) (pts time.Duration
 		}
 	case !t.lasting(ticks):
 		if t.outliers >= hopelessAt {
-			return 0, false, false, refuse(Protocol, "the time stamps of the camera are out of line for %d pictures; update its firmware", t.outliers)
+			return 0, false, false, refuse(Protocol, "the camera's time stamps are out of line: update its firmware. So for %d pictures", t.outliers)
 		}
 		if t.step == 0 {
 			t.step = defaultStep
@@ -59,7 +59,7 @@ func (t *timeline) place(stamp uint32, arrived time.Duration) (pts time.Duration
 	case step > 0 && step <= maxDropped:
 		dropped = true
 	default:
-		return 0, false, false, refuse(Closed, "the clock of the camera jumped by %s and stays there; a new run begins", step.Round(time.Millisecond))
+		return 0, false, false, refuse(Closed, "the clock of the camera jumped: nothing to do, a new run begins. By %s, and it stays there", step.Round(time.Millisecond))
 	}
 	t.outliers, t.agreeing = 0, 0
 	t.last, t.arrived = ticks, arrived

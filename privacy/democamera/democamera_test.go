@@ -2,6 +2,7 @@ package democamera
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -191,6 +192,27 @@ func TestLoopHasNoSeam(t *testing.T) {
 		if i, at := f.unit(n); i != (n+2)%4 || at != time.Duration(n+2)*40*time.Millisecond {
 			t.Errorf("unit %d is %d at %s", n, i, at)
 		}
+	}
+}
+
+// However many cells there are, none shows another's film, and so another's number.
+func TestEveryCellHasItsOwnFilm(t *testing.T) {
+	films, err := drawAll(maxDrawn+1, nvr.Size{Width: 160, Height: 96})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	pictures := 0
+	for i, f := range films {
+		key := string(bytes.Join(f.units[0], nil))
+		if other, twice := seen[key]; twice {
+			t.Errorf("cell %d shows the film of cell %d", i+1, other+1)
+		}
+		seen[key] = i
+		pictures += len(f.units)
+	}
+	if most := maxDrawn * Rate * int(Loop/time.Second); pictures > most {
+		t.Errorf("%d pictures were drawn for the start, at most %d", pictures, most)
 	}
 }
 

@@ -26,37 +26,37 @@ type film struct {
 	first  int // unit to begin with: cells that share a film begin at different places
 }
 
-// maxDrawn is how many different cells are drawn; more share films.
+// maxDrawn is how many cells have films as long as Loop. Above it films are shorter, so that a start
+// costs no more, and begin again with a seam.
 const maxDrawn = 12
 
 // drawAll draws and codes the films of n cells, on all processors.
 func drawAll(n int, size nvr.Size) ([]film, error) {
 	films := make([]film, n)
 	errs := make([]error, n)
-	drawn := min(n, maxDrawn)
+	length := Loop
+	if n > maxDrawn {
+		length = max(Loop*maxDrawn/time.Duration(n), 2*time.Second).Truncate(time.Second)
+	}
 	var work sync.WaitGroup
 	next := make(chan int)
-	for range min(drawn, runtime.GOMAXPROCS(0)) {
+	for range min(n, runtime.GOMAXPROCS(0)) {
 		work.Go(func() {
 			for i := range next {
-				films[i], errs[i] = draw(i, size)
+				films[i], errs[i] = draw(i, size, length)
 			}
 		})
 	}
-	for i := range drawn {
+	for i := range n {
 		next <- i
 	}
 	close(next)
 	work.Wait()
-	for i := drawn; i < n; i++ {
-		films[i] = films[i%drawn]
-		films[i].first = i / drawn * 3 * Rate % len(films[i].units) // on a key picture
-	}
 	return films, errors.Join(errs...)
 }
 
 // draw codes the film of one cell, a key picture a second.
-func draw(number int, size nvr.Size) (film, error) {
+func draw(number int, size nvr.Size, length time.Duration) (film, error) {
 	scene := NewScene(number, size)
 	plan, err := mask.NewPlan(nvr.MaskSpec{Picture: size, Version: 1,
 		NoToiletInView: "a drawn cell: the demonstration camera shows it whole, and the recorder masks it"})
@@ -68,9 +68,9 @@ func draw(number int, size nvr.Size) (film, error) {
 		return film{}, fmt.Errorf("draw cell %d: %w", number+1, err)
 	}
 	defer encoder.Close()
-	f := film{kind: "h264", size: size, length: Loop}
+	f := film{kind: "h264", size: size, length: length}
 	planes := mask.NewPlanes(size, false)
-	for i := range int(Loop.Seconds()) * Rate {
+	for i := range int(length.Seconds()) * Rate {
 		at := time.Duration(i) * time.Second / Rate
 		scene.Draw(at, planes)
 		p, err := encoder.Encode(plan.Apply(planes, 1, 1, encoder.Canvas()), at, i%Rate == 0)

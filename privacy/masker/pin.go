@@ -44,7 +44,7 @@ func (p *pin) judge(g codec.Geometry, at time.Duration) (nvr.Cause, string, erro
 	case misfit != "":
 		return nvr.ObscuredWrongSize, misfit, nil
 	case f != p.approved:
-		return nvr.ObscuredViewMoved, fmt.Sprintf("the stream is not the one that was approved: the camera may have been swapped or set differently; have it looked at and accepted (now %s, approved %s)", f, p.approved), nil
+		return nvr.ObscuredViewMoved, fmt.Sprintf("another camera, or set differently: look at it, then accept it. It is %s, approved is %s", f, p.approved), nil
 	}
 	return nvr.Recorded, "", nil
 }
@@ -54,11 +54,11 @@ func (p *pin) misfit(g codec.Geometry) string {
 	aw, ah := p.spec.PixelAspect()
 	switch {
 	case g.Rotation != 0:
-		return fmt.Sprintf("the camera says that its picture is turned by %d degrees: set its rotation to 0", g.Rotation)
+		return fmt.Sprintf("the camera's picture is turned by %d degrees: set its rotation to 0", g.Rotation)
 	case g.Shown != p.spec.Picture:
-		return fmt.Sprintf("the camera sends %v, the mask was drawn on %v: set the camera back, or have a new mask approved", g.Shown, p.spec.Picture)
+		return fmt.Sprintf("camera sends %v, the mask was drawn on %v: set it back, or draw a new mask", g.Shown, p.spec.Picture)
 	case g.AspectW*ah != g.AspectH*aw:
-		return fmt.Sprintf("the camera's pixel aspect is %d:%d, the mask was drawn on %d:%d: set the camera back, or have a new mask approved", g.AspectW, g.AspectH, aw, ah)
+		return fmt.Sprintf("the camera's pixel aspect is %d:%d: set it back, or draw the mask anew. The mask was drawn on %d:%d", g.AspectW, g.AspectH, aw, ah)
 	}
 	return ""
 }

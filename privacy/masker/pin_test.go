@@ -1,6 +1,7 @@
 package masker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -66,5 +67,28 @@ func TestAnotherSourceIsAnotherCamera(t *testing.T) {
 		report: func(string, codec.Geometry, time.Duration) error { return nil }}
 	if got, _, _ := p.judge(geometry(nil), 0); got != nvr.ObscuredViewMoved {
 		t.Errorf("a stream from another maker's camera is judged %v", got)
+	}
+}
+
+// What staff read of another stream begins with what to do; the two fingerprints come after it.
+func TestAnotherStreamSaysFirstWhatToDo(t *testing.T) {
+	p := &pin{spec: cell, approved: "other", source: "Maker", report: func(string, codec.Geometry, time.Duration) error { return nil }}
+	_, why, _ := p.judge(geometry(nil), 0)
+	if want := "another camera, or set differently: look at it, then accept it. It is "; !strings.HasPrefix(why, want) || !strings.HasSuffix(why, ", approved is other") {
+		t.Errorf("staff read %q, want it to begin with %q", why, want)
+	}
+}
+
+// Every misfit begins with a short sentence on what to do.
+func TestMisfitSaysShortlyWhatToDo(t *testing.T) {
+	for _, edit := range []func(*codec.Geometry){
+		func(g *codec.Geometry) { g.Shown = nvr.Size{Width: 3840, Height: 2160} },
+		func(g *codec.Geometry) { g.AspectW, g.AspectH = 16, 11 },
+		func(g *codec.Geometry) { g.Rotation = 180 },
+	} {
+		why := (&pin{spec: cell}).misfit(geometry(edit))
+		if first, _, _ := strings.Cut(why, ". "); len(first) > 90 || !strings.Contains(first, ": ") {
+			t.Errorf("staff read %q", why)
+		}
 	}
 }

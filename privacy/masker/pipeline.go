@@ -46,7 +46,7 @@ type pipeline struct {
 type errDamaged struct{ lasted time.Duration }
 
 func (e *errDamaged) Error() string {
-	return fmt.Sprintf("no clean key picture for %.1f s after damage, connecting anew", e.lasted.Seconds())
+	return fmt.Sprintf("no clean key picture for %.1f s after damage: it is connected anew", e.lasted.Seconds())
 }
 
 // damagedAtMost is how long a damaged stream is waited for before the camera is connected anew.
@@ -90,7 +90,7 @@ func (p *pipeline) take(au camera.AccessUnit) error {
 }
 
 func (p *pipeline) obscureDamaged(u unit) error {
-	p.tell(nvr.ObscuredDamaged, "the camera's stream was damaged or has just begun: waiting for a clean key picture")
+	p.tell(nvr.ObscuredDamaged, "damaged, or just begun: waiting for a clean key picture")
 	return p.emit(nil, nvr.ObscuredDamaged, u)
 }
 

@@ -27,7 +27,7 @@ func (m *masker) probe(ctx context.Context, s *camera.Session) error {
 		}
 	}
 	if w.pictures == 0 {
-		return &codec.Refused{What: fmt.Sprintf("no picture could be decoded within %v: the camera's key interval must be at most 4 s", m.start.Probe)}
+		return &codec.Refused{What: fmt.Sprintf("no picture could be decoded within %v: set the camera's key interval to at most 4 s", m.start.Probe)}
 	}
 	p := w.result()
 	p.Track = trackWords(t)
@@ -47,11 +47,36 @@ type watcher struct {
 	pictures    int
 	units, gaps int
 	bytes       int
-	keys        int
-	key         time.Duration // media time of the last key picture
-	keyEvery    time.Duration
+	key         keyInterval
 	begin, last time.Duration // media time, of shown order
 	reordered   bool
+}
+
+// A keyInterval is the longest time between key pictures. An interval that began before the look,
+// or that has not ended yet, counts with what is known of it.
+type keyInterval struct {
+	keys    int
+	every   time.Duration
+	atLeast bool // the longest is one of those
+
+	begun bool
+	from  time.Duration // media time of the last key picture, or of the first unit
+}
+
+func (k *keyInterval) unit(at time.Duration, key bool) {
+	if !k.begun {
+		k.begun, k.from = true, at
+	}
+	switch d := at - k.from; {
+	case d > k.every:
+		k.every, k.atLeast = d, !key || k.keys == 0
+	case d == k.every && key && k.keys > 0:
+		k.atLeast = false
+	}
+	if key {
+		k.keys++
+		k.from = at
+	}
 }
 
 func (w *watcher) take(au camera.AccessUnit) error {
@@ -72,21 +97,11 @@ func (w *watcher) take(au camera.AccessUnit) error {
 	for _, u := range au.NALs {
 		w.bytes += len(u)
 	}
-	if info.Key {
-		if w.keys > 0 {
-			w.keyEvery = max(w.keyEvery, au.PTS-w.key)
-		}
-		w.keys++
-		w.key = au.PTS
-	}
+	w.key.unit(au.PTS, info.Key)
 	if au.PTS < w.last {
 		w.reordered = true
 	}
 	w.last = max(w.last, au.PTS)
-	// An interval that has not ended yet counts with what is known of it.
-	if w.keys > 0 {
-		w.keyEvery = max(w.keyEvery, w.last-w.key)
-	}
 	w.beat.enter()
 	err = w.decoder.Decode(au.NALs, au.PTS, func(d codec.Decoded) error {
 		w.beat.picture()
@@ -105,7 +120,7 @@ func (w *watcher) result() *wire.Probed {
 	g := w.geometry
 	p := &wire.Probed{
 		Geometry: g.Fingerprint(), Size: g.Shown, AspectW: g.AspectW, AspectH: g.AspectH, Rotation: g.Rotation,
-		Pictures: w.pictures, Keys: w.keys, KeyEvery: w.keyEvery, Gaps: w.gaps, Reordered: w.reordered,
+		Pictures: w.pictures, Keys: w.key.keys, KeyEvery: w.key.every, KeyAtLeast: w.key.atLeast, Gaps: w.gaps, Reordered: w.reordered,
 	}
 	if over := (w.last - w.begin).Seconds(); over > 0 {
 		p.Rate = float64(w.units-1) / over

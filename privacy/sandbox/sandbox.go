@@ -81,6 +81,12 @@ func Enforce(w Walls) (Report, error) {
 	if err := setLimits(w); err != nil {
 		return rep, err
 	}
+	if err := preferForOOM(); err != nil {
+		return rep, err
+	}
+	if err := dropCapabilities(); err != nil {
+		return rep, err
+	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return rep, fmt.Errorf("set no_new_privs: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -102,6 +103,18 @@ func child(text string) {
 	case "exec":
 		err := unix.Exec("/bin/sh", []string{"sh", "-c", "echo escaped"}, nil)
 		a.Work = err.Error()
+	case "status":
+		lists, err := filepath.Glob("/proc/self/task/*/status")
+		if err != nil {
+			panic(err)
+		}
+		for _, list := range append(lists, "/proc/self/oom_score_adj") {
+			b, err := os.ReadFile(list)
+			if err != nil {
+				panic(err)
+			}
+			a.Work += string(b)
+		}
 	case "work":
 		if err := work(control); err != nil {
 			a.Work = err.Error()
@@ -191,6 +204,29 @@ func needLandlock(t *testing.T, level int) {
 	t.Helper()
 	if got := kernelLandlock(); got < level {
 		t.Skipf("this kernel has Landlock level %d, the test needs %d", got, level)
+	}
+}
+
+// Also as root, no thread keeps a capability, and the kernel takes a masker before the recorder.
+func TestNoThreadKeepsACapability(t *testing.T) {
+	a, _ := run(t, order{Do: "status", Walls: Walls{NoSeccomp: true, NoLandlock: true, Keep: []int{}}})
+	threads := 0
+	for line := range strings.Lines(a.Work) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch name {
+		case "CapInh", "CapPrm", "CapEff", "CapAmb":
+			threads++
+			if strings.Trim(value, " \t0") != "" {
+				t.Errorf("a thread has %s", line)
+			}
+		case "CapBnd":
+			if os.Getuid() == 0 && strings.Trim(value, " \t0") != "" {
+				t.Errorf("a thread has %s", line)
+			}
+		}
+	}
+	if threads < 4*5 || !strings.HasSuffix(a.Work, "\n800\n") {
+		t.Errorf("%d lines of capabilities, the last of all is %q", threads, a.Work[max(0, len(a.Work)-8):])
 	}
 }
 

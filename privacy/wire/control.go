@@ -177,7 +177,8 @@ type Probed struct {
 	Bits        float64       `json:"bits"`     // a second
 	Keys        int           `json:"keys"`     // key pictures seen
 	KeyEvery    time.Duration `json:"key_every_ns"`
-	Gaps        int           `json:"gaps"` // units with something lost before them
+	KeyAtLeast  bool          `json:"key_at_least"` // the look did not see both ends of that interval
+	Gaps        int           `json:"gaps"`         // units with something lost before them
 	Reordered   bool          `json:"reordered"`
 	Medias      []string      `json:"medias,omitempty"` // offered besides, not taken
 	Certificate string        `json:"certificate,omitempty"`

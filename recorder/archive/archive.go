@@ -55,7 +55,8 @@ type Archive struct {
 	ends map[nvr.CameraID]time.Time // of what was here at Open; not changed
 
 	mu    sync.Mutex
-	feeds map[nvr.CameraID]*Feed // guarded by mu
+	feeds map[nvr.CameraID]*Feed  // guarded by mu
+	gone  map[nvr.CameraID][]Span // guarded by mu: times whose row has no file any more
 }
 
 // Open locks State and all volumes, proves that the volumes are the ones that were here before, opens
@@ -70,7 +71,7 @@ func Open(cfg Config) (a *Archive, err error) {
 	if len(cfg.Suite) > 64 || len(cfg.Volumes) == 0 {
 		return nil, errors.New("open archive: needs a suite name of at most 64 bytes and a volume")
 	}
-	a = &Archive{cfg: cfg, log: cfg.Log, feeds: map[nvr.CameraID]*Feed{}, ends: map[nvr.CameraID]time.Time{}}
+	a = &Archive{cfg: cfg, log: cfg.Log, feeds: map[nvr.CameraID]*Feed{}, ends: map[nvr.CameraID]time.Time{}, gone: map[nvr.CameraID][]Span{}}
 	defer func() {
 		if err != nil {
 			a.release()

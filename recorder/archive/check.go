@@ -86,10 +86,18 @@ func (a *Archive) checkFile(cam nvr.CameraID, row *Row) error {
 	var ticks uint64
 	var n uint32
 	end := h.Start
+	var holes []error
 	for {
 		f, _, err := r.Next()
 		if err == io.EOF {
 			break
+		}
+		if errors.Is(err, segment.ErrTorn) {
+			if from, to, ok := r.Resume(); ok {
+				holes = append(holes, fmt.Errorf("is damaged: %s to %s is lost", from.Format(time.RFC3339), to.Format(time.RFC3339)))
+				end = to
+				continue
+			}
 		}
 		if err != nil {
 			return err
@@ -100,6 +108,9 @@ func (a *Archive) checkFile(cam nvr.CameraID, row *Row) error {
 		end = f.End
 		n++
 		ticks += f.Ticks()
+	}
+	if holes != nil {
+		return errors.Join(holes...)
 	}
 	media, wall := segment.Duration(ticks), end.Sub(h.Start)
 	switch {
@@ -113,7 +124,8 @@ func (a *Archive) checkFile(cam nvr.CameraID, row *Row) error {
 	return nil
 }
 
-// OpenSegment returns a reader over the durable part of a segment, and what closes it.
+// OpenSegment returns a reader over the durable part of a segment, and what closes it. Of a file that is
+// shorter or damaged it reads what there is, see Reader.Resume.
 func (a *Archive) OpenSegment(cam nvr.CameraID, row Row) (*segment.Reader, func(), error) {
 	for i, v := range a.volumes {
 		if v.id != row.Volume {
@@ -124,14 +136,11 @@ func (a *Archive) OpenSegment(cam nvr.CameraID, row Row) (*segment.Reader, func(
 			return nil, nil, err
 		}
 		st, err := f.Stat()
-		if err == nil && st.Size() < row.Bytes {
-			err = fmt.Errorf("file has %d bytes, %d were durable", st.Size(), row.Bytes)
-		}
 		if err != nil {
 			f.Close()
 			return nil, nil, err
 		}
-		r, err := segment.NewReader(f, row.Bytes)
+		r, err := segment.NewReader(f, min(row.Bytes, st.Size()))
 		if err != nil {
 			f.Close()
 			return nil, nil, err
@@ -166,7 +175,7 @@ func checkCoverage(tx *bolt.Tx, cam nvr.CameraID, segs []Row) error {
 				inside += t.Sub(f)
 			}
 		}
-		if s.Cause.IsMissing() && inside > 0 && !back {
+		if s.Cause.IsMissing() && s.Cause != nvr.FileDamaged && inside > 0 && !back {
 			errs = append(errs, fmt.Errorf("%s from %s overlaps footage by %s", s.Cause, s.From, inside))
 		}
 	}

@@ -58,8 +58,11 @@ func segmentsIn(tx *bolt.Tx, cam nvr.CameraID, from, to time.Time) (list []Row, 
 // NotInService.
 func (a *Archive) Coverage(cam nvr.CameraID, from, to time.Time) (list []Span, err error) {
 	from, to = from.UTC(), to.UTC()
+	a.mu.Lock()
+	gone := slices.Clone(a.gone[cam])
+	a.mu.Unlock()
 	err = a.index.db.View(func(tx *bolt.Tx) error {
-		list, err = coverage(tx, cam, from, to)
+		list, err = coverage(tx, cam, from, to, gone...)
 		return err
 	})
 	if err != nil {
@@ -68,7 +71,7 @@ func (a *Archive) Coverage(cam nvr.CameraID, from, to time.Time) (list []Span, e
 	return list, nil
 }
 
-func coverage(tx *bolt.Tx, cam nvr.CameraID, from, to time.Time) ([]Span, error) {
+func coverage(tx *bolt.Tx, cam nvr.CameraID, from, to time.Time, gone ...Span) ([]Span, error) {
 	known, heads, _, err := decodeHeads(tx.Bucket(bMeta).Get(kHeads))
 	if err != nil {
 		return nil, err
@@ -81,6 +84,7 @@ func coverage(tx *bolt.Tx, cam nvr.CameraID, from, to time.Time) ([]Span, error)
 	if err != nil {
 		return nil, err
 	}
+	all = append(all, gone...)
 	for _, r := range segs {
 		all = append(all, Span{From: r.Start, To: r.End})
 	}
@@ -141,6 +145,8 @@ func firstKnown(tx *bolt.Tx, cam nvr.CameraID, h *head) (time.Time, error) {
 // was set back one hour may have both; what fills the picture beats the picture.
 func rank(c nvr.Cause) int {
 	switch {
+	case c == nvr.FileDamaged: // what a row says does not hold
+		return 4
 	case c.IsObscured():
 		return 3
 	case c == nvr.Recorded:

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path"
 
+	"golang.org/x/sys/unix"
+
 	"custody-nvr/nvr/durable"
 )
 
@@ -23,6 +25,8 @@ type file interface {
 	Name() string
 	WriteAt(b []byte, off int64) (int, error)
 	Close() error
+	// Unlinked reports whether the file has no name any more: somebody removed it.
+	Unlinked() (bool, error)
 }
 
 // osDisk is the real one.
@@ -42,6 +46,14 @@ type osFile struct {
 }
 
 func (f *osFile) Name() string { return f.name }
+
+func (f *osFile) Unlinked() (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return false, err
+	}
+	return st.Nlink == 0, nil
+}
 
 func (d *osDisk) Create(name string) (file, error) {
 	dir := path.Dir(name)

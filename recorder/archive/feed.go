@@ -52,6 +52,43 @@ type Feed struct {
 	bytes   int    // of waiting ones and those at the disk
 	seconds time.Duration
 	marks   int
+	fail    string // what the last tick of the volume says, "" for nothing
+	refused string // why Write last lost a piece
+	settled int    // ticks that reached the disk since then
+}
+
+// What keeps pictures from the disk is told to staff after so long a queue, and until so many ticks in
+// order after the last piece that was lost.
+const (
+	longQueue  = 10 * time.Second
+	calmAgain  = 3
+	noticeTime = 30 * time.Second
+)
+
+// Trouble says in words why pictures of this camera do not reach the disk, "" where they do.
+func (f *Feed) Trouble() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.fail != "":
+		return f.fail
+	case f.refused != "":
+		return f.refused
+	case f.seconds > longQueue:
+		return nvr.Overload.String() + ": the recording disk is too slow: call ICT"
+	}
+	return ""
+}
+
+func (f *Feed) setFail(words string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = words
+}
+
+func (f *Feed) refuse(out *nvr.Outage) error {
+	f.refused, f.settled = out.Error(), 0
+	return out
 }
 
 // item is a piece, a gap or a step.
@@ -63,15 +100,15 @@ type item struct {
 // Write queues a piece. Where the queue is full it returns an *nvr.Outage that says why; the piece is
 // lost, and the caller declares the gap.
 func (f *Feed) Write(p *Piece) error {
-	if err := p.Fragment.Validate(); err != nil {
-		return &nvr.Outage{Cause: nvr.MaskerFault, Detail: "a picture could not be recorded: " + err.Error()}
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := p.Fragment.Validate(); err != nil {
+		return f.refuse(&nvr.Outage{Cause: nvr.MaskerFault, Detail: "a picture could not be recorded: " + err.Error()})
+	}
 	n, d := p.bytes(), p.Fragment.End.Sub(p.Fragment.Start)
 	if f.bytes+n > maxQueueBytes || f.seconds+d > maxQueueTime {
 		cause, detail := f.fault()
-		return &nvr.Outage{Cause: cause, Detail: detail}
+		return f.refuse(&nvr.Outage{Cause: cause, Detail: detail})
 	}
 	f.bytes += n
 	f.seconds += d
@@ -116,6 +153,9 @@ func (f *Feed) take() []item {
 func (f *Feed) done(items []item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.settled++; f.settled >= calmAgain {
+		f.refused = ""
+	}
 	for _, it := range items {
 		if it.piece == nil {
 			f.marks--

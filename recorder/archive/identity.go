@@ -79,7 +79,15 @@ func (a *Archive) openVolume(path string) error {
 		d = a.cfg.wrap(d)
 	}
 	a.volumes = append(a.volumes, &volume{path: path, id: id, suite: a.cfg.Suite, boot: bootID(), length: a.cfg.Length, disk: d,
-		log: a.log, mono: a.cfg.Clock.Mono, acked: a.cfg.Durable, lanes: map[nvr.CameraID]*lane{}})
+		log: a.log, mono: a.cfg.Clock.Mono, acked: a.cfg.Durable, lanes: map[nvr.CameraID]*lane{},
+		lose: a.lose,
+		who: func() ([16]byte, error) {
+			id, fresh, err := identity(root)
+			if fresh {
+				err = fs.ErrNotExist
+			}
+			return id, err
+		}})
 	if !own {
 		a.log.Info("volume shares its file system, each file is synced by itself", "volume", path)
 	}

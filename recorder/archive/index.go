@@ -65,6 +65,7 @@ const (
 	evSealed                    // row is closed
 	evGap                       // no pictures from from on
 	evStep                      // the clock was set by by, now it is from
+	evDamage                    // what a row says of [from, to) does not hold: it is damaged
 )
 
 type index struct {
@@ -110,7 +111,7 @@ func openIndex(dir, suite string, log *slog.Logger) (x *index, err error) {
 			if tx.Size() > st.Size() { // bbolt itself would find out when it writes, by a panic
 				return fmt.Errorf("has %d bytes of %d", st.Size(), tx.Size())
 			}
-			return x.load(tx, suite)
+			return x.load(tx)
 		})
 	}
 	if err != nil {
@@ -136,7 +137,7 @@ func initIndex(tx *bolt.Tx, suite string) error {
 	return m.Put(kHeads, encodeHeads(time.Unix(0, 0), nil, nil))
 }
 
-func (x *index) load(tx *bolt.Tx, suite string) error {
+func (x *index) load(tx *bolt.Tx) error {
 	for err := range tx.Check() {
 		return err
 	}
@@ -149,11 +150,23 @@ func (x *index) load(tx *bolt.Tx, suite string) error {
 	if f := m.Get(kFormat); len(f) != 1 || f[0] != indexFormat {
 		return fmt.Errorf("format %x, this program writes %d", f, indexFormat)
 	}
-	if s := string(m.Get(kSuite)); s != suite {
-		return fmt.Errorf("is of suite %q, not %q", s, suite)
-	}
 	var err error
 	_, x.heads, x.order, err = decodeHeads(m.Get(kHeads))
+	return err
+}
+
+// rename brings the name of the suite up to date. A suite that is called otherwise has the same cameras
+// and the same disks, so what is known of them stays.
+func (x *index) rename(suite string) error {
+	was := ""
+	err := x.db.Update(func(tx *bolt.Tx) error {
+		m := tx.Bucket(bMeta)
+		was = string(m.Get(kSuite))
+		return m.Put(kSuite, []byte(suite))
+	})
+	if err == nil && was != suite {
+		x.log.Warn("the suite has another name now, its index is kept", "was", was, "is", suite)
+	}
 	return err
 }
 
@@ -237,6 +250,9 @@ func (x *index) apply(tx *bolt.Tx, ev *event) error {
 	case evSealed:
 		h.seg = nil
 		return x.putRow(tx, ev.cam, &ev.row)
+	}
+	if ev.kind == evDamage {
+		return x.putSpan(tx, ev.cam, Span{ev.from, ev.to, ev.cause, ev.detail})
 	}
 	panic("unknown kind of event")
 }

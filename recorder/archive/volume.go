@@ -10,13 +10,16 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"custody-nvr/nvr"
 	"custody-nvr/recorder/segment"
 )
 
 const (
 	tickEvery  = time.Second
-	retryAfter = 2 * time.Second // after a disk fault, a new file is tried this often
+	retryAfter = 2 * time.Second  // after a disk fault, a new file is tried this often
+	lookEvery  = 10 * time.Second // at the volume's identity
 )
 
 // A volume is one directory, best on its own file system, with one goroutine that writes to it. What
@@ -32,6 +35,8 @@ type volume struct {
 	mono   func() time.Duration
 	sink   func(...event)                                    // the index
 	acked  func(cam nvr.CameraID, run nvr.RunID, seq uint64) // may be nil
+	lose   func(nvr.CameraID, Span)                          // notes footage that is gone; may be nil
+	who    func() ([16]byte, error)                          // reads the volume's identity
 
 	mu    sync.Mutex
 	feeds []*Feed // guarded by mu
@@ -40,6 +45,8 @@ type volume struct {
 	// owned by the goroutine that calls tick
 	lanes map[nvr.CameraID]*lane
 	retry time.Duration // no try before
+	look  time.Duration // no look at the identity before
+	alien string        // what is wrong with the identity, in words
 	buf   []byte
 }
 
@@ -49,7 +56,8 @@ type lane struct {
 	last    segment.Digest // last fragment that is durable
 	gaps    []segment.Gap  // since the last segment
 	run     nvr.RunID
-	numbers uint32 // segments begun in run
+	numbers uint32        // segments begun in run
+	removed time.Duration // when the open file was found to be gone; 0 for never
 }
 
 // openSegment is the file that a camera's pictures go to.
@@ -110,6 +118,7 @@ func (v *volume) tick(end bool) {
 	if !end && v.mono() < v.retry {
 		return
 	}
+	v.lookAtIdentity()
 	v.mu.Lock()
 	feeds := v.feeds[:len(v.feeds):len(v.feeds)]
 	v.mu.Unlock()
@@ -142,6 +151,7 @@ func (v *volume) tick(end bool) {
 		}
 		v.settle(j)
 	}
+	v.tellFeeds(feeds, fault)
 	v.mu.Lock()
 	was := v.fault
 	v.fault = fault
@@ -153,6 +163,54 @@ func (v *volume) tick(end bool) {
 	case was != nil:
 		v.log.Info("volume writes again", "volume", v.path)
 	}
+}
+
+// lookAtIdentity notices that the folder is not the volume any more. What is written goes on: the files
+// that are open are where they were.
+func (v *volume) lookAtIdentity() {
+	if v.who == nil || v.mono() < v.look {
+		return
+	}
+	v.look = v.mono() + lookEvery
+	was := v.alien
+	v.alien = ""
+	id, err := v.who()
+	switch {
+	case err != nil:
+		v.alien = "the recording disk has lost its name (" + identityFile + "): call ICT"
+	case id != v.id:
+		v.alien = "the recording disk is another one: call ICT"
+	}
+	if v.alien != was && v.alien != "" {
+		v.log.Error(v.alien, "volume", v.path, "err", err)
+	} else if v.alien != was {
+		v.log.Info("recording disk has its name again", "volume", v.path)
+	}
+}
+
+// tellFeeds says to every camera what keeps its pictures from the disk.
+func (v *volume) tellFeeds(feeds []*Feed, fault error) {
+	for _, f := range feeds {
+		l := v.lanes[f.cam]
+		words := ""
+		switch {
+		case fault != nil:
+			words = faultWords(fault)
+		case l != nil && l.removed != 0 && v.mono()-l.removed < noticeTime:
+			words = nvr.DiskFault.String() + ": a file was removed while pictures went to it: call ICT"
+		case v.alien != "":
+			words = nvr.DiskFault.String() + ": " + v.alien
+		}
+		f.setFail(words)
+	}
+}
+
+// faultWords says in a few words what a disk refuses.
+func faultWords(err error) string {
+	if no, ok := errors.AsType[unix.Errno](err); ok {
+		return nvr.DiskFault.String() + ": " + no.Error()
+	}
+	return nvr.DiskFault.String() + ": the recording disk refuses to write: call ICT"
 }
 
 // begin takes the items of one feed, with a copy of the camera's lane to work on.
@@ -170,6 +228,9 @@ func (v *volume) begin(f *Feed) *job {
 // write does the items of one job, with one write call a file.
 func (v *volume) write(j *job, end bool) error {
 	v.buf = v.buf[:0]
+	if err := v.replaceRemoved(j); err != nil {
+		return err
+	}
 	for i := range j.items {
 		it := &j.items[i]
 		if it.piece == nil {
@@ -186,6 +247,25 @@ func (v *volume) write(j *job, end bool) error {
 		return v.seal(j)
 	}
 	return v.flush(j)
+}
+
+// replaceRemoved closes an open file that somebody removed; the next piece begins another one.
+func (v *volume) replaceRemoved(j *job) error {
+	s := j.lane.open
+	if s == nil {
+		return nil
+	}
+	gone, err := s.f.Unlinked()
+	if err != nil || !gone {
+		return err
+	}
+	v.log.Error("a file was removed while pictures went to it", "camera", j.feed.cam, "segment", s.row.ID, "file", s.f.Name())
+	j.lane.removed = v.mono()
+	v.lanes[j.feed.cam].removed = j.lane.removed // also where this job fails
+	if v.lose != nil {
+		v.lose(j.feed.cam, Span{From: s.row.Start, To: s.row.End, Cause: nvr.FileDamaged, Detail: goneFile})
+	}
+	return v.seal(j)
 }
 
 // mark passes a gap or a step on, after closing the file: a segment has no hole.

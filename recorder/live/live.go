@@ -35,6 +35,9 @@ type State struct {
 	Since  time.Duration // monotonic clock
 	// NotChanging: the camera sends the same picture again and again.
 	NotChanging bool
+	// NotRecording says why the camera's pictures do not reach the disk, such as "disk fault: no space
+	// left on device"; "" where they do. The picture itself may be sound, so it stands beside Cause.
+	NotRecording string
 }
 
 // A Want names one stream of one camera.
@@ -154,7 +157,7 @@ func (g *group) add(f *stamp.Frame) {
 }
 
 // SetState says what is the matter with a camera. Since is set here when the cause changes, and
-// NotChanging is found here, so both are ignored. A camera that is missing keeps no picture.
+// NotChanging is found here, and NotRecording has its own setter, so these are ignored. A camera that is missing keeps no picture.
 func (h *Hub) SetState(cam nvr.CameraID, s State) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -167,6 +170,13 @@ func (h *Hub) SetState(cam nvr.CameraID, s State) {
 		c.groups[nvr.Archive].frames, c.groups[nvr.Tile].frames = nil, nil
 		c.state.NotChanging, c.still = false, stillness{}
 	}
+}
+
+// SetNotRecording says why a camera's pictures do not reach the disk, "" where they do.
+func (h *Hub) SetNotRecording(cam nvr.CameraID, words string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.camera(cam).state.NotRecording = words
 }
 
 // State returns a camera's state; for one that nobody published to, "waiting for the first picture".

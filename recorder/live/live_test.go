@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -211,6 +212,15 @@ func TestPictureThatDoesNotChangeIsNoticed(t *testing.T) {
 			}
 			return uint32(at)
 		}), 10 * s, false},
+		{"one group for ever, key picture in two seconds", every(30*s, 2*s, func(at time.Duration) uint32 { return uint32(at % (2 * s)) }), 10 * s, true},
+		{"one group for ever, key picture in seven seconds", every(30*s, 7*s, func(at time.Duration) uint32 { return uint32(at % (7 * s)) }), 14 * s, true},
+		{"one group for ever, then a key picture that differs", every(30*s, 2*s, func(at time.Duration) uint32 {
+			if at < 20*s {
+				return uint32(at % (2 * s))
+			}
+			return uint32(at)
+		}), 10 * s, false},
+		{"sensor noise", every(600*s, 2*s, func(time.Duration) uint32 { return rand.Uint32() }), -1, false},
 		{"whole picture obscured", append([]shot{}, func() (list []shot) {
 			for _, x := range every(30*s, s, still) {
 				x.obscured = nvr.ObscuredPrivacyInterval

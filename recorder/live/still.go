@@ -10,7 +10,7 @@ import (
 // seconds that the rule allows leave five for the second key picture.
 const stillFor = 10 * time.Second
 
-// stillness notices a camera that sends one picture for ever. A quiet cell is not that: the camera
+// stillness notices a camera that sends one picture, or one group of pictures, for ever. A quiet cell is not that: the camera
 // codes each key picture anew, with the noise of its sensor, so two key pictures that decode to the
 // same samples over ten seconds have only one explanation. Between key pictures an encoder may well
 // say "no change" for seconds, hence two of them.
@@ -19,6 +19,13 @@ type stillness struct {
 	sum   uint32
 	since time.Duration // arrival of the first frame with this sum
 	keys  int           // key pictures of the camera with this sum
+
+	// A camera may also repeat one group of pictures for ever. Within the group they differ, so only
+	// its key pictures are compared with each other.
+	keySum   uint32
+	keySince time.Duration // arrival of the first key picture with keySum
+	keyLast  time.Duration // and of the newest
+	keyRun   int           // successive key pictures with keySum
 }
 
 // look takes in one archive frame and reports whether the picture is not changing.
@@ -28,10 +35,15 @@ func (s *stillness) look(f *nvr.Frame) bool {
 		return false
 	}
 	if !s.begun || s.sum != f.Figures.Sum {
-		*s = stillness{begun: true, sum: f.Figures.Sum, since: f.Arrived}
+		s.begun, s.sum, s.since, s.keys = true, f.Figures.Sum, f.Arrived, 0
 	}
 	if f.SourceKey {
 		s.keys++
+		if s.keyRun == 0 || s.keySum != f.Figures.Sum {
+			s.keySum, s.keySince, s.keyRun = f.Figures.Sum, f.Arrived, 0
+		}
+		s.keyLast = f.Arrived
+		s.keyRun++
 	}
-	return s.keys >= 2 && f.Arrived-s.since >= stillFor
+	return s.keys >= 2 && f.Arrived-s.since >= stillFor || s.keyRun >= 3 && s.keyLast-s.keySince >= stillFor
 }

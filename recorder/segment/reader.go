@@ -32,6 +32,8 @@ type Reader struct {
 	end    time.Time
 	seal   *Seal
 	done   error
+	holed  bool // Resume went over bytes that do not verify
+	tries  int  // fragment boxes that Resume looked into
 }
 
 // NewReader reads the header of a file of the given size.
@@ -63,11 +65,15 @@ func (r *Reader) Offset() int64 { return r.off }
 // Seal is the seal of the file, nil before Next returned io.EOF and for a file without one.
 func (r *Reader) Seal() *Seal { return r.seal }
 
+// Holed reports whether Resume went over bytes that do not verify. Such a file has no Seal: the digests
+// under it are not all there.
+func (r *Reader) Holed() bool { return r.holed }
+
 // Leaves are the digests of header and fragments so far.
 func (r *Reader) Leaves() []Digest { return r.leaves }
 
 // Next returns the next fragment and its digest. At the end it returns io.EOF; where what follows is
-// not whole or does not verify, an error that wraps ErrTorn, for ever.
+// not whole or does not verify, an error that wraps ErrTorn, for ever or until Resume.
 func (r *Reader) Next() (*Fragment, Digest, error) {
 	if r.done != nil {
 		return nil, Digest{}, r.done
@@ -95,31 +101,37 @@ func (r *Reader) next() (*Fragment, Digest, error) {
 	if len(head) >= 24 && [16]byte(head[8:24]) == uuidSeal {
 		return nil, Digest{}, r.readSeal(head, rest)
 	}
-	f, want, moof, mdat, err := decodeFragmentBox(head)
+	f, want, n, err := r.fragment(head, r.off)
 	if err != nil {
-		return nil, Digest{}, err
-	}
-	if int64(fragmentBox+moof+mdat) > rest {
-		return nil, Digest{}, errors.New("fragment cut off")
-	}
-	body := make([]byte, moof+mdat)
-	if _, err := r.r.ReadAt(body, r.off+fragmentBox); err != nil {
-		return nil, Digest{}, err
-	}
-	if digest(head[:digestAt], body) != want {
-		return nil, Digest{}, errors.New("digest is wrong")
-	}
-	if err := f.decodeBody(body, moof); err != nil {
 		return nil, Digest{}, err
 	}
 	if err := r.chain(f); err != nil {
 		return nil, Digest{}, err
 	}
-	r.off += int64(fragmentBox + moof + mdat)
+	r.off += n
 	r.last, r.end = want, f.End
 	r.ticks += f.Ticks()
 	r.leaves = append(r.leaves, want)
 	return f, want, nil
+}
+
+// fragment verifies the fragment at off, whose box is head, by itself: all but its place in the file.
+func (r *Reader) fragment(head []byte, off int64) (*Fragment, Digest, int64, error) {
+	f, want, moof, mdat, err := decodeFragmentBox(head)
+	if err != nil {
+		return nil, Digest{}, 0, err
+	}
+	if int64(fragmentBox+moof+mdat) > r.size-off {
+		return nil, Digest{}, 0, errors.New("fragment cut off")
+	}
+	body := make([]byte, moof+mdat)
+	if _, err := r.r.ReadAt(body, off+fragmentBox); err != nil {
+		return nil, Digest{}, 0, err
+	}
+	if digest(head[:digestAt], body) != want {
+		return nil, Digest{}, 0, errors.New("digest is wrong")
+	}
+	return f, want, int64(fragmentBox + moof + mdat), f.decodeBody(body, moof)
 }
 
 // chain checks f against the header and the fragment before it.
@@ -145,19 +157,13 @@ func (r *Reader) readSeal(b []byte, rest int64) error {
 	if rest != sealBox {
 		return errors.New("seal cut off, or not at the end")
 	}
-	s := Seal{}
-	c := cursor{b: b[:sealBox]}
-	if err := c.open(uuidSeal); err != nil {
+	s, err := decodeSeal(b)
+	if err != nil {
 		return err
 	}
-	if !c.zero(3) {
-		return errors.New("reserved bytes are set")
-	}
-	s.Fragments, s.Ticks, s.End = c.u32(), c.u64(), nanos(int64(c.u64()))
-	c.bytes(s.Last[:])
-	c.bytes(s.Root[:])
-	if err := c.close(); err != nil {
-		return err
+	if r.holed && s.Last == r.last && s.End.Equal(r.end) && s.Ticks == r.ticks {
+		r.off = r.size // its Merkle root needs digests that are lost
+		return io.EOF
 	}
 	want := Seal{Fragments: uint32(len(r.leaves) - 1), Ticks: r.ticks, End: r.end, Last: r.last, Root: Root(r.leaves)}
 	if s != want {
@@ -168,9 +174,94 @@ func (r *Reader) readSeal(b []byte, rest int64) error {
 	return io.EOF
 }
 
+// Resume goes on behind bytes that do not verify, after Next returned ErrTorn: to the next fragment
+// that verifies by itself and does not overlap what came before, or to a seal. It returns the time that
+// is lost between them, and false where nothing more verifies: then Next goes on to say so. Between a
+// hole and the end of the file fragments are chained to each other, but not to those before the hole.
+func (r *Reader) Resume() (from, to time.Time, ok bool) {
+	if !errors.Is(r.done, ErrTorn) {
+		return r.end, r.end, false
+	}
+	from = r.end
+	buf := make([]byte, scanChunk)
+	for at := r.off + 1; at < r.size; {
+		n, err := r.r.ReadAt(buf[:min(int64(len(buf)), r.size-at)], at)
+		if err != nil && !(errors.Is(err, io.EOF) && n > 0) {
+			return from, from, false // the disk itself refuses
+		}
+		b := buf[:n]
+		for i := 0; ; {
+			k := bytes.Index(b[i:], uuidFragment[:15]) // the three boxes differ in the last byte alone
+			if k < 0 {
+				break
+			}
+			i += k
+			if to, ok := r.resumeAt(at + int64(i) - 8); ok {
+				return from, to, true
+			}
+			i++
+		}
+		if at += int64(n); at < r.size {
+			at -= 24 // a box may begin at the end of what was read
+		}
+		if n <= 24 {
+			break
+		}
+	}
+	return from, from, false
+}
+
+// scanChunk is how much Resume reads at a time.
+const scanChunk = 1 << 20
+
+// resumeAt tries what may be a box of ours at off.
+func (r *Reader) resumeAt(off int64) (time.Time, bool) {
+	if off <= r.off || off < 0 || r.tries >= 2*MaxFragments {
+		return time.Time{}, false
+	}
+	r.tries++
+	head := make([]byte, min(r.size-off, fragmentBox))
+	if _, err := r.r.ReadAt(head, off); err != nil || len(head) < 24 {
+		return time.Time{}, false
+	}
+	if [16]byte(head[8:24]) == uuidSeal {
+		s, err := decodeSeal(head)
+		if err != nil || r.size-off != sealBox || s.End.Before(r.end) || s.Ticks < r.ticks {
+			return time.Time{}, false
+		}
+		r.holed, r.off, r.done = true, r.size, io.EOF
+		return s.End, true
+	}
+	f, _, _, err := r.fragment(head, off)
+	if err != nil || f.Run != r.head.Run || f.Mask != r.head.Mask || f.Start.Before(r.end) || f.Base < r.ticks || len(r.leaves) > MaxFragments {
+		return time.Time{}, false
+	}
+	r.holed, r.done = true, nil
+	r.off, r.last, r.ticks, r.end = off, f.Prev, f.Base, f.Start
+	return f.Start, true
+}
+
 // NewSeal makes the seal of what was read so far.
 func (r *Reader) NewSeal() *Seal {
 	return &Seal{Fragments: uint32(len(r.leaves) - 1), Ticks: r.ticks, End: r.end, Last: r.last, Root: Root(r.leaves)}
+}
+
+// decodeSeal reads the box at the end; b may be longer.
+func decodeSeal(b []byte) (s Seal, err error) {
+	if len(b) < sealBox {
+		return s, errors.New("seal cut off")
+	}
+	c := cursor{b: b[:sealBox]}
+	if err := c.open(uuidSeal); err != nil {
+		return s, err
+	}
+	if !c.zero(3) {
+		return s, errors.New("reserved bytes are set")
+	}
+	s.Fragments, s.Ticks, s.End = c.u32(), c.u64(), nanos(int64(c.u64()))
+	c.bytes(s.Last[:])
+	c.bytes(s.Root[:])
+	return s, c.close()
 }
 
 // cursor reads the fields of one of our boxes. Reading past its end gives zeros and fails close.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -143,6 +144,59 @@ func TestEveryBitFlipIsFound(t *testing.T) {
 		}
 		if err == io.EOF || n != sound {
 			t.Fatalf("bit %d of byte %d flipped: %d fragments pass for %d sound ones, %v", i%8, i, n, sound, err)
+		}
+	}
+}
+
+// Six damaged bytes in the middle cost the fragments they are in, and nothing behind them.
+func TestReaderResumesBehindDamage(t *testing.T) {
+	b, ends, parts := sample(t, 6)
+	for at := ends[0]; at < ends[6]; at += 37 {
+		c := bytes.Clone(b)
+		for i := at; i < at+6; i++ {
+			c[i] ^= 0xa5
+		}
+		want, hole := []uint64{}, [2]time.Time{}
+		for i, p := range parts {
+			if ends[i] < at+6 && at < ends[i+1] {
+				if hole[0].IsZero() {
+					hole[0] = p.Start
+				}
+				hole[1] = p.End
+				continue
+			}
+			want = append(want, p.Seq)
+		}
+		r, err := NewReader(bytes.NewReader(c), int64(len(c)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []uint64
+		var holes [][2]time.Time
+		for {
+			f, _, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				from, to, ok := r.Resume()
+				if !ok {
+					// Damage in the seal itself too: nothing is behind it.
+					break
+				}
+				holes = append(holes, [2]time.Time{from, to})
+				continue
+			}
+			got = append(got, f.Seq)
+		}
+		if !slices.Equal(got, want) && at+6 <= ends[6] {
+			t.Fatalf("damage at byte %d: fragments %v, want %v", at, got, want)
+		}
+		if at+6 <= ends[6] && (len(holes) != 1 || !holes[0][0].Equal(hole[0]) || !holes[0][1].Equal(hole[1])) {
+			t.Fatalf("damage at byte %d: holes %v, want %v", at, holes, hole)
+		}
+		if r.Seal() != nil || !r.Holed() {
+			t.Fatalf("damage at byte %d: seal %v, holed %v", at, r.Seal(), r.Holed())
 		}
 	}
 }

@@ -8,43 +8,56 @@ export const GONE_AFTER = 2600;
 export const NO_LINK_AFTER = 1900; // without a heartbeat; the rule says 2 s
 const FIRST_PICTURE_WITHIN = 3000; // after the page connected
 
-// verdict({age, waited, painted, obscured, cause, detail, notChanging, lost, words}) returns
-// {state, say, why, alarm, picture}:
+// verdict({age, waited, obscured, cause, detail, notChanging, notRecording, lost, words}) returns
+// {state, mark, say, why, faults, picture}; faults are the words that sound the alarm:
 //   age       ms since the capture of the newest good picture, Infinity if there was none
 //   waited    ms since the page began to wait for a first picture
 //   obscured  cause number that the newest picture itself carries (0: it is a picture of the cell)
-//   cause, detail, notChanging   the recorder's last word on this cell
+//   cause, detail, notChanging, notRecording   the recorder's last word on this cell
 //   lost      no connection to the recorder
 //   words     cause number -> words, from the recorder
 export function verdict(v) {
+  const seen = sight(v);
+  if (!v.notRecording || v.lost) return seen;
+  const faults = [...seen.faults, 'NOT RECORDING'];
+  // A picture that can be watched says it in the bar and above it, any other state below its own words.
+  if (seen.state === 'live' || seen.state === 'delayed') {
+    const mark = seen.state === 'delayed' ? 'DELAYED' : 'NOT RECORDING';
+    return { state: 'norec', mark, say: 'NOT RECORDING', why: v.notRecording, faults, picture: true };
+  }
+  return { ...seen, why: [`NOT RECORDING: ${v.notRecording}`, seen.why].filter(Boolean).join('. '), faults };
+}
+
+// sight says what the picture is worth to somebody who watches.
+function sight(v) {
   const why = (cause) => [v.words[cause] ?? '', v.detail].filter(Boolean).join(': ');
   const missing = v.cause >= 16;
   const hidden = v.obscured || (v.cause && !missing ? v.cause : 0);
   if (v.age > GONE_AFTER) {
     if (v.age === Infinity && !missing && v.waited < FIRST_PICTURE_WITHIN) {
-      return { state: 'waiting', mark: 'WAITING', say: '', why: '', alarm: false, picture: false };
+      return { state: 'waiting', mark: 'WAITING', say: '', why: '', faults: [], picture: false };
     }
     let cause = 'no picture arrives';
     if (v.lost) cause = 'no connection to the recorder';
     else if (v.cause) cause = why(v.cause);
-    return { state: 'notlive', mark: 'NOT LIVE', say: 'NOT LIVE', why: cause, alarm: true, picture: false };
+    return { state: 'notlive', mark: 'NOT LIVE', say: 'NOT LIVE', why: cause, faults: ['NOT LIVE'], picture: false };
   }
   const delayed = v.age > DELAYED_AFTER;
   if (hidden) {
     const detail = v.cause === hidden || !v.cause ? why(hidden) : (v.words[hidden] ?? '');
     return {
       state: 'blind', mark: delayed ? 'DELAYED' : 'CANNOT SEE', say: 'CANNOT SEE - CHECK THE CELL', why: detail,
-      alarm: true, picture: false,
+      faults: ['CANNOT SEE'], picture: false,
     };
   }
   if (v.notChanging) {
     return {
       state: 'still', mark: delayed ? 'DELAYED' : 'NOT CHANGING', say: 'PICTURE NOT CHANGING - CHECK THE CELL', why: '',
-      alarm: true, picture: true,
+      faults: ['PICTURE NOT CHANGING'], picture: true,
     };
   }
-  if (delayed) return { state: 'delayed', mark: 'DELAYED', say: '', why: '', alarm: false, picture: true };
-  return { state: 'live', mark: 'LIVE', say: '', why: '', alarm: false, picture: true };
+  if (delayed) return { state: 'delayed', mark: 'DELAYED', say: '', why: '', faults: [], picture: true };
+  return { state: 'live', mark: 'LIVE', say: '', why: '', faults: [], picture: true };
 }
 
 // ageText is how old the picture is, in words for people.

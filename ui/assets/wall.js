@@ -2,8 +2,8 @@
 //
 // The order of one tick: keep the connection alive, judge every tile by the age of the picture
 // that is painted on it, name the faults, sound the alarm, and only then put the dead-man sheet
-// back to its beginning. If anything in this file stops, throws or hangs, the sheet is not put back
-// and covers the screen by itself (style.css).
+// back to its beginning and put off the dead-man tone. If anything in this file stops, throws or hangs, the sheet is not put back
+// and covers the screen by itself (style.css), and the tone sounds by itself (alarm.js).
 
 import { Link } from './link.js';
 import { Player } from './player.js';
@@ -43,20 +43,20 @@ class Cell {
 
   // forget what the recorder said: a new connection tells it again.
   forget() {
-    this.state = { cause: 0, detail: '', notChanging: false };
+    this.state = { cause: 0, detail: '', notChanging: false, notRecording: '' };
   }
 }
 
 // judge says what a player's picture is worth. since is when the page began to wait for it.
 function judge(player, cell, since) {
-  const { cause, detail, notChanging } = cell.state;
+  const { cause, detail, notChanging, notRecording } = cell.state;
   const obscured = player.newest?.obscured ?? 0;
   // A covered picture is never painted, and neither is any while nobody can see the page: then the
   // newest decoded picture counts. Otherwise only what is on the canvas does.
   const counts = isCovered(player.newest, cell) || document.hidden ? player.newest : player.onCanvas;
   const age = counts ? link.age(counts) : Infinity;
   const v = verdict({
-    age, waited: performance.now() - since, obscured, cause, detail, notChanging, lost: link.lost, words,
+    age, waited: performance.now() - since, obscured, cause, detail, notChanging, notRecording, lost: link.lost, words,
   });
   return { ...v, age, about: counts };
 }
@@ -73,7 +73,10 @@ function tell(face, player, v) {
   const changed = frame.dataset.state !== v.state;
   if (changed) frame.dataset.state = v.state;
   write(face.say, v.say);
-  write(face.why, v.why);
+  if (face.why.textContent !== v.why) {
+    face.why.textContent = v.why;
+    face.why.title = v.why; // a tile may have no room for all of it
+  }
   write(face.mark, v.mark);
   const shown = v.picture && v.about && player.onCanvas;
   write(face.time, shown ? civilTime(v.about.utc, v.about.offset, v.about.unsure) : '');
@@ -112,7 +115,7 @@ const link = new Link({
   },
   state(m) {
     const c = cells[m.tile];
-    if (c?.hasCamera) c.state = { cause: m.cause ?? 0, detail: m.detail ?? '', notChanging: m.notChanging ?? false };
+    if (c?.hasCamera) c.state = { cause: m.cause ?? 0, detail: m.detail ?? '', notChanging: m.notChanging ?? false, notRecording: m.notRecording ?? '' };
   },
   picture(p) {
     const c = cells[p.tile];
@@ -176,7 +179,7 @@ function tick() {
     const v = judge(c.player, c, loadedAt);
     tell(c.face, c.player, v);
     if (v.state === 'live') live++;
-    if (v.alarm) faults.set(`${c.id} ${v.state}`, { cell: c, text: `${c.name} ${v.say.split(' - ')[0]}` });
+    for (const fault of v.faults) faults.set(`${c.id} ${fault}`, { cell: c, text: `${c.name} ${fault}` });
   }
   if (enlarged) tell(oneFace, one, judge(one, enlarged, enlargedAt));
   announce(faults, live);
@@ -184,6 +187,7 @@ function tick() {
   if (now - sheetAt >= SHEET_EVERY) {
     sheetAt = now;
     restartSheet();
+    alarm.alive(); // the same for the ear
   }
 }
 
@@ -219,7 +223,8 @@ function announce(faults, live) {
 
   const blind = cells.length - watched.length;
   write(byId('summary'), lost ? 'No live pictures' : `${live} of ${watched.length} cameras live${blind ? `, ${blind} ${blind === 1 ? 'cell' : 'cells'} without CCTV` : ''}`);
-  write(byId('count'), faults.size === 1 ? '1 CELL TO CHECK' : `${faults.size} CELLS TO CHECK`);
+  const check = new Set([...faults.values()].map((f) => f.cell)).size;
+  write(byId('count'), check === 1 ? '1 CELL TO CHECK' : `${check} CELLS TO CHECK`);
   const now = lost ? 'No connection to the recorder. Check the cells.' : [...faults.values()].map((f) => f.text).join(', ');
   if (now === said) return;
   said = now;
@@ -232,6 +237,26 @@ function announce(faults, live) {
     item.append(a);
     return item;
   }));
+  fold();
+}
+
+// fold leaves as many faults in the strip as its two lines hold and counts the others. The strip
+// has the same room with and without faults: the pictures must not jump when one comes or goes.
+function fold() {
+  const list = byId('faultlist');
+  list.querySelector('.more')?.remove();
+  const items = [...list.children];
+  for (const item of items) item.hidden = false;
+  const full = () => list.scrollHeight > list.clientHeight + 2;
+  if (!full()) return;
+  const more = document.createElement('li');
+  more.className = 'more';
+  list.append(more);
+  for (let shown = items.length - 1; shown >= 0; shown--) {
+    items[shown].hidden = true;
+    more.textContent = `+ ${items.length - shown} more`;
+    if (!full()) return;
+  }
 }
 
 // report tells the recorder what was painted since the last report: not what was sent.
@@ -343,6 +368,7 @@ function fit() {
   list.style.setProperty('--rows', Math.ceil(cells.length / columns));
 }
 new ResizeObserver(fit).observe(byId('tiles'));
+new ResizeObserver(fold).observe(byId('faults')); // is observed, too, when it comes into sight
 
 new IntersectionObserver((seen) => {
   for (const s of seen) {
@@ -393,6 +419,7 @@ function cannotShow() {
   p.textContent = 'THIS BROWSER CANNOT SHOW LIVE PICTURES - CHECK THE CELLS. Use Chromium, Chrome or Edge, version 94 or later, on the recorder itself or over https.';
   document.querySelector('main').replaceChildren(p);
   byId('deadman').remove();
+  alarm.disarm();
   write(byId('summary'), 'No live pictures');
 }
 

@@ -100,6 +100,7 @@ type Auth struct {
 	Stale          int      // the first n right answers are refused with stale=true
 	Always         bool     // 401 for ever, whatever the answer
 	FreeOptions    bool     // OPTIONS needs no log-in
+	Bare           bool     // a wrong answer is refused without another challenge
 }
 
 // Counters are what a camera saw. Setups and others are by name.

@@ -44,6 +44,9 @@ func (s *session) logIn(script *Script, r *base.Request) (status, lines string, 
 			return "", "", true
 		}
 	}
+	if a.Bare && given != "" && stale == "" {
+		return "401 Unauthorized", "", false
+	}
 	offers := a.Offers
 	if offers == nil {
 		offers = []string{`Digest realm="fake", nonce="NONCE"`}
