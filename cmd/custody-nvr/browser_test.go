@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	wallRounds  = flag.Int("wall.rounds", 5, "how often each way to lose the picture is played")
+	wallRounds  = flag.Int("wall.rounds", 3, "how often each way to lose the picture is played")
 	wallPicture = flag.String("wall.picture", "", "make the picture of the wall for the README at this `path`, e.g. ../../ui/wall.png")
 )
 

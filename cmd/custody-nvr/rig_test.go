@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -42,7 +43,13 @@ var product = sync.OnceValues(func() (string, error) {
 
 var builtIn string
 
+// TestMain runs three tests at a time, whatever the number of processors: nearly all of them wait for
+// cameras that send ten pictures a second.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "3"); err != nil {
+		panic(err)
+	}
 	alonetest.Wait()
 	code := m.Run()
 	if builtIn != "" {

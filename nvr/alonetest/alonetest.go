@@ -13,9 +13,6 @@ import (
 	"syscall"
 )
 
-// held keeps the file open, and with it the lock, until the process ends.
-var held *os.File
-
 // inherited tells a test program that its parent, another test program, holds the lock for it.
 const inherited = "CUSTODY_TESTS_ALONE"
 
@@ -31,10 +28,10 @@ func Wait() {
 		return
 	}
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("custody-nvr-tests-%d.lock", os.Getuid()))
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	// A plain descriptor, which nothing closes: the lock is held until the process ends.
+	fd, err := syscall.Open(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err == nil {
-		held = f
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		err = syscall.Flock(fd, syscall.LOCK_EX)
 	}
 	if err == nil {
 		err = os.Setenv(inherited, "1")
