@@ -243,6 +243,16 @@ func TestWallSaysWhenNobodyWouldHearIt(t *testing.T) {
 	until(t, ctx, 3*time.Second, `document.getElementById('soundoff').hidden && document.body.dataset.sound === 'on'`)
 }
 
+// TestDeadDecodersBringTheWallBack takes the output of every decoder away, as a browser whose video
+// process has died: the wall must come back by itself.
+func TestDeadDecodersBringTheWallBack(t *testing.T) {
+	s := startSuite(t, 2, 0, 10)
+	ctx := openWall(t, s)
+	evaluate[bool](t, ctx, `VideoDecoder.prototype.decode = () => {}; window.broken = true`)
+	until(t, ctx, 5*time.Second, stateOf(cellID(0), "notlive"))
+	until(t, ctx, 40*time.Second, `window.broken === undefined && [...document.querySelectorAll('a.tile')].every(e => e.dataset.state === 'live')`)
+}
+
 func TestOneCellOpensFullSizeByMouseAndKeys(t *testing.T) {
 	s := startSuite(t, 4, 1, 10)
 	ctx := openWall(t, s)

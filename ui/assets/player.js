@@ -12,6 +12,8 @@ export class Player {
     this.needKey = true;
     this.about = new Map(); // decoder timestamp -> what the recorder said about that picture
     this.unanswered = 0;
+    this.fedAt = -Infinity; // performance.now() of the last picture that went in
+    this.waiting = 0; // since when pictures go in and none comes out; 0: one came
     this.count = 0; // the decoder's timestamps: only an order, ages come from elsewhere
     this.ready = null; // {frame: VideoFrame, about}: decoded, to be painted next
     this.newest = null; // about the newest good picture that came out of the decoder
@@ -28,6 +30,8 @@ export class Player {
     const timestamp = ++this.count;
     this.about.set(timestamp, p);
     this.unanswered++;
+    this.fedAt = performance.now();
+    this.waiting ||= this.fedAt;
     try {
       this.decoder.decode(new EncodedVideoChunk({ type: p.key ? 'key' : 'delta', timestamp, data: p.data }));
     } catch {
@@ -59,6 +63,7 @@ export class Player {
   decoded(frame) {
     const about = this.about.get(frame.timestamp);
     this.unanswered = 0;
+    this.waiting = 0;
     for (const t of this.about.keys()) if (t <= frame.timestamp) this.about.delete(t);
     if (!about) {
       frame.close();

@@ -10,6 +10,7 @@ import { Player } from './player.js';
 import { Alarm } from './alarm.js';
 import { GONE_AFTER, verdict, ageText, civilTime } from './verdict.js';
 
+const BLIND = 15000; // nothing comes out of any decoder: see revive
 const REPORT_EVERY = 5000; // what was painted
 const SHEET_EVERY = 250; // the sheet's restart; it covers the screen 2.4 s after the last one
 const SHIFT_EVERY = 180000; // the wall moves by a pixel or two, so that it does not burn in
@@ -183,12 +184,21 @@ function tick() {
   }
   if (enlarged) tell(oneFace, one, judge(one, enlarged, enlargedAt));
   announce(faults, live);
+  revive(now);
   if (now >= reportAt) report(now);
   if (now - sheetAt >= SHEET_EVERY) {
     sheetAt = now;
     restartSheet();
     alarm.alive(); // the same for the ear
   }
+}
+
+// revive loads the page again where pictures go into the decoders and none has come out of any for
+// so long: the browser's decoding has died, and a new decoder in the same page does not bring it
+// back. Nobody is there at night to press a key (REQ-LIVE-12).
+function revive(now) {
+  const fed = watched.filter((c) => now - c.player.fedAt < 2000);
+  if (fed.length > 0 && fed.every((c) => c.player.waiting && now - c.player.waiting > BLIND)) location.reload();
 }
 
 // restartSheet puts the dead-man sheet back to its beginning: it has two animations of equal
